@@ -1,0 +1,130 @@
+// rabbitmq-c, RAII: the only place that touches amqp_connection_state_t. One channel (1) per
+// connection, one thread per connection; shutdown_socket() alone may be called from another thread.
+#pragma once
+
+#include <amqp.h>
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <variant>
+#include <vector>
+
+namespace cqrs::broker {
+
+// Connection or channel is unusable: build a new Connection. code is AMQP's reply code (404, 406,
+// 320 ...), 0 when the socket failed. The text never carries the password.
+class Error : public std::runtime_error {
+  public:
+    Error(int code, const std::string& message) : std::runtime_error(message), code_(code) {}
+    int code() const noexcept { return code_; }
+
+  private:
+    int code_;
+};
+
+using HeaderValue = std::variant<bool, std::int64_t, std::string, std::vector<std::string>>;
+using Headers = std::map<std::string, HeaderValue, std::less<>>;
+
+struct Properties {
+    std::string content_type;
+    std::string message_id;          // at most 255 bytes
+    std::uint64_t timestamp = 0;     // seconds since 1970; 0: none
+    bool persistent = true;
+    Headers headers;                 // a vector<string> becomes an array of longstr (CC)
+};
+
+struct Delivery {
+    std::uint64_t tag = 0;
+    bool redelivered = false;
+    std::string exchange, routing_key;
+    Properties properties;           // header values of other types than HeaderValue's are left out
+    std::string body;
+};
+
+// What drain() saw on a publishing connection.
+struct Confirm {
+    std::uint64_t tag;
+    bool multiple;
+    bool ack;                        // false: nack, the broker refused it
+};
+struct Returned {                    // mandatory and unroutable; its ack follows
+    int code;
+    std::string routing_key, message_id;
+};
+struct Blocked {
+    bool blocked;                    // connection.blocked / unblocked
+    std::string reason;
+};
+struct Cancelled {                   // basic.cancel: the queue went away under the consumer
+    std::string consumer_tag;
+};
+using BrokerEvent = std::variant<Confirm, Returned, Blocked, Cancelled, Delivery>;
+
+struct QueueOptions {
+    bool durable = true;
+    bool exclusive = false;
+    bool auto_delete = false;
+    bool passive = false;
+    Headers arguments;               // x-queue-type ...
+};
+struct QueueInfo {
+    std::uint32_t messages = 0, consumers = 0;
+};
+
+class Connection {
+  public:
+    // urls: comma-separated amqp:// or amqps:// URLs, tried in turn. heartbeat 10 s, announces
+    // publisher_confirms, consumer_cancel_notify, connection.blocked, basic.nack. Throws Error.
+    static Connection open(const std::string& urls, const std::string& cacert,
+                           const std::string& name,
+                           std::chrono::milliseconds timeout = std::chrono::seconds(10));
+    Connection(Connection&&) noexcept;
+    Connection& operator=(Connection&&) noexcept;
+    ~Connection();
+
+    // Declares durable topic exchanges; falls back to a passive declare on 403.
+    void declare_exchanges();
+    // 406 (declared with other arguments) throws Error{406}: the channel is reopened, the
+    // connection stays usable.
+    QueueInfo declare_queue(const std::string& name, const QueueOptions& options);
+    void bind_queue(const std::string& queue, const std::string& exchange, const std::string& key);
+    void unbind_queue(const std::string& queue, const std::string& exchange, const std::string& key);
+    void delete_queue(const std::string& name);
+    void purge_queue(const std::string& name);
+
+    void confirm_select();           // publishes are numbered 1, 2, ... from here
+    // Blocks while the socket is full; always drain() first. Returns the delivery tag.
+    std::uint64_t publish(const std::string& exchange, const std::string& routing_key,
+                          bool mandatory, const Properties& properties, std::string_view body);
+    bool writable(std::chrono::milliseconds timeout) const;  // poll(POLLOUT)
+
+    std::string consume(const std::string& queue, int prefetch, bool no_ack = false,
+                        bool exclusive = false);
+    void ack(std::uint64_t tag, bool multiple);
+
+    // Waits at most `timeout` for one frame's worth and returns it; nullopt: nothing came. Sends and
+    // checks heartbeats. {0}: only what has arrived. Throws Error on channel.close,
+    // connection.close and socket failure.
+    std::optional<BrokerEvent> next(std::chrono::milliseconds timeout);
+
+    int socket() const noexcept;
+    bool buffered() const noexcept;  // a frame is in memory already: do not poll() the socket
+    void shutdown_socket() noexcept; // from a watchdog: makes a hung publish() fail
+    void close() noexcept;           // orderly; bounded by a second
+    std::string host() const;        // "host:port", for logs
+
+  private:
+    struct State;
+    explicit Connection(std::unique_ptr<State> state);
+    std::unique_ptr<State> state_;
+};
+
+}  // namespace cqrs::broker

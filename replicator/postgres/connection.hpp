@@ -1,0 +1,115 @@
+// libpq, RAII: the only place that touches PGconn and PGresult.
+#pragma once
+
+#include <libpq-fe.h>
+
+#include <chrono>
+#include <cstdint>
+#include <initializer_list>
+#include <memory>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace cqrs::postgres {
+
+// What the caller can do about it (ARCHITECTURE.md, "Errors").
+enum class Remedy {
+    retry,     // transient SQLSTATE or no connection: the work was not done, try again
+    in_doubt,  // the connection broke during COMMIT: read the position to find out
+    stop,      // data or schema: trying again will not help
+};
+
+class Error : public std::runtime_error {
+  public:
+    Error(Remedy remedy, std::string sqlstate, const std::string& message, std::string detail = {},
+          std::string hint = {});
+    Remedy remedy() const noexcept { return remedy_; }
+    const std::string& sqlstate() const noexcept { return sqlstate_; }  // "" when there was none
+    const std::string& detail() const noexcept { return detail_; }
+    const std::string& hint() const noexcept { return hint_; }
+
+  private:
+    Remedy remedy_;
+    std::string sqlstate_, detail_, hint_;
+};
+
+// 08xxx 40001 40P01 53xxx 55P03 55006 57xxx 58xxx and an empty SQLSTATE are retry, the rest stop.
+Remedy classify(std::string_view sqlstate) noexcept;
+
+class Result {
+  public:
+    explicit Result(PGresult* result) : result_(result) {}
+    int rows() const noexcept { return PQntuples(result_.get()); }
+    bool is_null(int row, int column) const noexcept {
+        return PQgetisnull(result_.get(), row, column) != 0;
+    }
+    std::string_view get(int row, int column) const noexcept {  // "" for NULL
+        return {PQgetvalue(result_.get(), row, column),
+                static_cast<std::size_t>(PQgetlength(result_.get(), row, column))};
+    }
+    std::int64_t get_int(int row, int column) const;
+    bool get_bool(int row, int column) const noexcept { return get(row, column) == "t"; }
+    std::int64_t affected() const noexcept;  // rows of INSERT, UPDATE, DELETE, COPY
+    PGresult* raw() const noexcept { return result_.get(); }
+
+  private:
+    struct Clear {
+        void operator()(PGresult* r) const noexcept { PQclear(r); }
+    };
+    std::unique_ptr<PGresult, Clear> result_;
+};
+
+using Param = std::optional<std::string_view>;  // nullopt is NULL
+
+class Connection {
+  public:
+    // Connects without blocking longer than `timeout`; sets application_name, keepalives and
+    // tcp_user_timeout. replication: "replication=database". Throws Error; the message carries no
+    // password.
+    static Connection open(const std::string& conninfo, const std::string& application_name,
+                           bool replication = false,
+                           std::chrono::milliseconds timeout = std::chrono::seconds(10));
+
+    Result exec(const std::string& sql);  // simple protocol; throws Error
+    Result query(const std::string& sql, std::initializer_list<Param> params);
+    Result query(const std::string& sql, const std::vector<Param>& params);
+    void prepare(const std::string& name, const std::string& sql);
+    Result execute(const std::string& name, const std::vector<Param>& params);
+    // COMMIT; a lost connection throws Error{in_doubt}.
+    void commit();
+
+    // COPY ... FROM STDIN / TO STDOUT and CopyBoth.
+    void copy_begin(const std::string& sql);        // COPY_IN
+    void copy_put(std::string_view data);
+    std::int64_t copy_end();                        // rows copied
+    void copy_abort(const std::string& reason);     // ends a COPY_IN without effect; swallows the error
+    void copy_out_begin(const std::string& sql);    // COPY_OUT
+    bool copy_out_next(std::string_view& row);      // false at the end; row valid until the next call
+
+    bool ok() const noexcept { return connection_ && PQstatus(connection_.get()) == CONNECTION_OK; }
+    int socket() const noexcept { return PQsocket(connection_.get()); }
+    PGconn* raw() const noexcept { return connection_.get(); }  // for the replication stream only
+    int server_version() const noexcept { return PQserverVersion(connection_.get()); }
+    int backend_pid() const noexcept { return PQbackendPID(connection_.get()); }
+    void close() noexcept { connection_.reset(); }
+
+  private:
+    struct Finish {
+        void operator()(PGconn* c) const noexcept { PQfinish(c); }
+    };
+    explicit Connection(PGconn* c) : connection_(c) {}
+    Result check(PGresult* raw) const;  // throws Error unless command or tuples were OK
+    std::unique_ptr<PGconn, Finish> connection_;
+    std::unique_ptr<char, void (*)(char*)> copy_row_{nullptr, [](char* p) { PQfreemem(p); }};
+};
+
+std::string quote_identifier(std::string_view name);
+std::string quote_literal(std::string_view value);  // safe under either standard_conforming_strings
+
+std::string format_lsn(std::uint64_t lsn);         // "0/16B3748"
+std::uint64_t parse_lsn(std::string_view text);    // throws std::invalid_argument
+
+}  // namespace cqrs::postgres
