@@ -2,8 +2,6 @@
 // connection, one thread per connection; shutdown_socket() alone may be called from another thread.
 #pragma once
 
-#include <amqp.h>
-
 #include <chrono>
 #include <cstdint>
 #include <functional>
