@@ -1,0 +1,3 @@
+catalog.o: catalog.cpp guard.hpp module.hpp
+guard.hpp:
+module.hpp:

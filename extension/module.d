@@ -1,0 +1,3 @@
+module.o: module.cpp guard.hpp module.hpp
+guard.hpp:
+module.hpp:

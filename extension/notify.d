@@ -1,0 +1,3 @@
+notify.o: notify.cpp guard.hpp module.hpp
+guard.hpp:
+module.hpp:
