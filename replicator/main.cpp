@@ -1,0 +1,128 @@
+// cqrs-replicator: settings, signals, admin HTTP, then the command.
+#include <fmt/format.h>
+#include <spdlog/sinks/stdout_color_sinks.h>
+#include <spdlog/spdlog.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <csignal>
+#include <cstdio>
+#include <exception>
+#include <functional>
+#include <thread>
+
+#include "admin/doctor.hpp"
+#include "admin/health.hpp"
+#include "admin/http.hpp"
+#include "admin/metrics.hpp"
+#include "admin/status.hpp"
+#include "admin/tail.hpp"
+#include "apply/apply.hpp"
+#include "config.hpp"
+#include "relay/relay.hpp"
+#include "stop.hpp"
+
+namespace {
+
+// The only state that a signal handler may reach; set once, before the handlers are installed.
+cqrs::Stop* stop_of_signals = nullptr;
+std::atomic<int> signals_seen{0};  // lock-free
+
+// The first signal asks for an orderly end, the second ends at once.
+extern "C" void on_signal(int signal) {
+    if (signals_seen.fetch_add(1) > 0) _exit(128 + signal);
+    stop_of_signals->request();
+}
+
+void install_signals(cqrs::Stop& stop) {
+    stop_of_signals = &stop;
+    struct sigaction action = {};
+    action.sa_handler = on_signal;
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGTERM, &action, nullptr);
+    sigaction(SIGINT, &action, nullptr);
+    action.sa_handler = SIG_IGN;  // a closed socket is an error of the call that wrote to it
+    sigaction(SIGPIPE, &action, nullptr);
+}
+
+using Part = std::function<int()>;
+
+// What a thread must not let out becomes a log line and status 1.
+int guarded(const char* name, const Part& part) {
+    try {
+        return part();
+    } catch (const std::exception& e) {
+        spdlog::critical("{}: {}", name, e.what());
+        return 1;
+    }
+}
+
+// Both until stop; the end of one, whatever its reason, ends the other. The first failure counts.
+int run_both(const Part& relay, const Part& apply, cqrs::Stop& stop) {
+    int relay_status = 0;
+    int apply_status = 0;
+    std::thread other([&] {
+        relay_status = guarded("relay", relay);
+        stop.request();
+    });
+    apply_status = guarded("apply", apply);
+    stop.request();
+    other.join();
+    return relay_status != 0 ? relay_status : apply_status;
+}
+
+int serve(const cqrs::Invocation& invocation, cqrs::Stop& stop) {
+    using namespace cqrs;
+    const Settings& settings = invocation.settings;
+    Metrics metrics;
+    Health health;
+    // Bound before any part starts: a port in use is an error at once, not a service half there.
+    AdminHttp http(settings, metrics, health);
+    const Part relay = [&] { return run_relay(settings, stop, metrics, health); };
+    const Part apply = [&] { return run_apply(settings, stop, metrics, health); };
+    switch (invocation.command) {
+        case Command::relay:
+            return guarded("relay", relay);
+        case Command::apply:
+            return guarded("apply", apply);
+        default:
+            return run_both(relay, apply, stop);
+    }
+}
+
+int dispatch(const cqrs::Invocation& invocation, cqrs::Stop& stop) {
+    switch (invocation.command) {
+        case cqrs::Command::status:
+            return cqrs::run_status(invocation.settings);
+        case cqrs::Command::tail:
+            return cqrs::run_tail(invocation.settings, stop);
+        case cqrs::Command::doctor:
+            return cqrs::run_doctor(invocation.settings);
+        default:
+            return serve(invocation, stop);
+    }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    try {
+        const auto invocation = cqrs::parse_command_line(argc, argv);
+        auto logger = spdlog::stderr_color_mt("cqrs");
+        logger->set_level(spdlog::level::from_str(invocation.settings.log_level));
+        logger->set_pattern("%Y-%m-%dT%H:%M:%S.%fZ %^%l%$ %v", spdlog::pattern_time_type::utc);
+        spdlog::set_default_logger(std::move(logger));
+        cqrs::Stop stop;
+        install_signals(stop);
+        return dispatch(invocation, stop);
+    } catch (const cqrs::HelpRequested& help) {
+        fmt::print("{}", help.what());
+        return 0;
+    } catch (const cqrs::ConfigError& e) {
+        fmt::print(stderr, "cqrs-replicator: {}\n", e.what());
+        return 2;
+    } catch (const std::exception& e) {
+        fmt::print(stderr, "cqrs-replicator: {}\n", e.what());
+        return 1;
+    }
+}

@@ -1,0 +1,109 @@
+// Takes passwords out of connection strings. It would rather hide too much than too little.
+#include <array>
+#include <cctype>
+#include <string>
+#include <string_view>
+
+#include "config.hpp"
+
+namespace cqrs {
+namespace {
+
+constexpr std::string_view stars = "***";
+
+bool is_space(char c) {
+    return std::isspace(static_cast<unsigned char>(c)) != 0;
+}
+bool is_word(char c) {
+    return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_';
+}
+
+// The end of the URL whose "://" stands before `start`: white space, a quote, or the comma before
+// the next URL of a list.
+std::size_t url_end(std::string_view text, std::size_t start) {
+    for (std::size_t i = start; i < text.size(); ++i) {
+        if (is_space(text[i]) || text[i] == '"') return i;
+        if (text[i] != ',') continue;
+        const auto rest = text.substr(i + 1);
+        if (rest.starts_with("amqp") || rest.starts_with("postgres")) return i;
+    }
+    return text.size();
+}
+
+// user:secret@host: hides what stands between the first ':' and the last '@'. A '@' in the query
+// counts only if there is none before it.
+std::string redact_userinfo(std::string_view text) {
+    std::string out;
+    std::size_t at = 0;
+    while (true) {
+        const auto scheme = text.find("://", at);
+        if (scheme == std::string_view::npos) break;
+        const auto start = scheme + 3;
+        const auto end = url_end(text, start);
+        const auto url = text.substr(start, end - start);
+        auto sign = url.substr(0, url.find('?')).rfind('@');
+        if (sign == std::string_view::npos) sign = url.rfind('@');
+        const auto colon = url.find(':');
+        out.append(text.substr(at, start - at));
+        if (sign != std::string_view::npos && colon < sign) {
+            out.append(url.substr(0, colon + 1)).append(stars).append(url.substr(sign));
+        } else {
+            out.append(url);
+        }
+        at = end;
+    }
+    out.append(text.substr(at));
+    return out;
+}
+
+// `word` at `i`, not as the end of a longer word: its value starts behind '=' and white space.
+std::size_t value_start(std::string_view text, std::size_t i, std::string_view word) {
+    if (text.substr(i, word.size()) != word || (i > 0 && is_word(text[i - 1]))) return 0;
+    i += word.size();
+    while (i < text.size() && is_space(text[i])) ++i;
+    if (i == text.size() || text[i] != '=') return 0;
+    ++i;
+    while (i < text.size() && is_space(text[i])) ++i;
+    return i;
+}
+
+std::size_t value_end(std::string_view text, std::size_t i) {
+    const bool quoted = i < text.size() && text[i] == '\'';
+    if (quoted) ++i;
+    for (; i < text.size(); ++i) {
+        if (text[i] == '\\') {
+            ++i;
+        } else if (quoted ? text[i] == '\'' : is_space(text[i]) || text[i] == '&') {
+            return quoted ? i + 1 : i;
+        }
+    }
+    return text.size();
+}
+
+std::string redact_keywords(std::string_view text) {
+    static constexpr std::array<std::string_view, 4> secrets = {"password", "sslpassword", "passwd",
+                                                                "oauth_client_secret"};
+    std::string out;
+    for (std::size_t i = 0; i < text.size();) {
+        std::size_t start = 0;
+        for (const auto word : secrets) {
+            start = value_start(text, i, word);
+            if (start != 0) break;
+        }
+        if (start == 0) {
+            out += text[i++];
+            continue;
+        }
+        out.append(text.substr(i, start - i)).append(stars);
+        i = value_end(text, start);
+    }
+    return out;
+}
+
+}  // namespace
+
+std::string redact(const std::string& url_or_conninfo) {
+    return redact_keywords(redact_userinfo(url_or_conninfo));
+}
+
+}  // namespace cqrs

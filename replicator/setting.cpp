@@ -1,0 +1,257 @@
+#include "setting.hpp"
+
+#if __has_include(<rabbitmq-c/amqp.h>)
+#include <rabbitmq-c/amqp.h>
+#else
+#include <amqp.h>
+#endif
+#include <fmt/format.h>
+#include <libpq-fe.h>
+
+#include <algorithm>
+#include <charconv>
+#include <limits>
+#include <memory>
+#include <optional>
+#include <string_view>
+
+namespace cqrs {
+namespace {
+
+constexpr unsigned relay = mask(Command::relay), apply = mask(Command::apply),
+                   run = mask(Command::run), status = mask(Command::status),
+                   tail = mask(Command::tail), doctor = mask(Command::doctor);
+constexpr unsigned all = relay | apply | run | status | tail | doctor;
+constexpr std::size_t kB = 1024, MB = 1024 * 1024;
+
+// "64kB" with units {kB, 1024}: digits, then one of the units or nothing.
+struct Unit {
+    std::string_view name;
+    std::size_t factor;
+};
+std::optional<std::size_t> parse_number(std::string_view text, const std::vector<Unit>& units) {
+    std::size_t number = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+    if (error != std::errc() || end == text.data()) return std::nullopt;
+    std::string_view unit(end, static_cast<std::size_t>(text.data() + text.size() - end));
+    while (unit.starts_with(' ')) unit.remove_prefix(1);
+    if (unit.empty()) return number;
+    for (const auto& [name, factor] : units) {
+        if (unit != name) continue;
+        if (number > std::numeric_limits<std::size_t>::max() / factor) return std::nullopt;
+        return number * factor;
+    }
+    return std::nullopt;
+}
+
+template <class T>
+auto number(T Settings::*member, std::size_t least, std::size_t most) {
+    return [=](const std::string& text, Settings& settings) -> std::string {
+        const auto n = parse_number(text, {});
+        if (!n || *n < least || *n > most) return fmt::format("a number, {} to {}", least, most);
+        settings.*member = static_cast<T>(*n);
+        return {};
+    };
+}
+
+auto size(std::size_t Settings::*member, std::size_t least, std::size_t most) {
+    return [=](const std::string& text, Settings& settings) -> std::string {
+        const auto n = parse_number(text, {{"B", 1}, {"kB", kB}, {"MB", MB}, {"GB", 1024 * MB}});
+        if (!n || *n < least || *n > most) {
+            return fmt::format("a size in bytes or with kB, MB, GB, {} to {} bytes", least, most);
+        }
+        settings.*member = *n;
+        return {};
+    };
+}
+
+// A switch: sets the member to `on` if the text is true, to !on if it is false.
+auto flag(bool Settings::*member, bool on = true) {
+    return [=](const std::string& text, Settings& settings) -> std::string {
+        if (text == "true" || text == "1" || text == "on" || text == "yes") {
+            settings.*member = on;
+        } else if (text == "false" || text == "0" || text == "off" || text == "no") {
+            settings.*member = !on;
+        } else {
+            return "true or false";
+        }
+        return {};
+    };
+}
+
+auto database(std::string Settings::*member) {
+    return [=](const std::string& text, Settings& settings) -> std::string {
+        static const std::string expected =
+            "postgresql://user:password@host:port/database or \"host=... dbname=...\"";
+        char* message = nullptr;
+        const std::unique_ptr<PQconninfoOption, void (*)(PQconninfoOption*)> options(
+            PQconninfoParse(text.c_str(), &message), PQconninfoFree);
+        const std::unique_ptr<char, void (*)(char*)> owner(message, [](char* p) { PQfreemem(p); });
+        // libpq's message may repeat a part of the text, and with it the password: not shown.
+        if (!options || text.empty()) return expected;
+        for (const PQconninfoOption* o = options.get(); o->keyword != nullptr; ++o) {
+            if (o->val != nullptr && std::string_view(o->keyword) == "replication") {
+                return expected + ", without replication=";
+            }
+        }
+        settings.*member = text;
+        return {};
+    };
+}
+
+// A database given without URL scheme may be a bare name for libpq; for the broker only URLs do.
+std::string store_broker(const std::string& text, Settings& settings) {
+    static const std::string expected =
+        "amqp://user:password@host:port/vhost or amqps://..., several separated by commas";
+    std::size_t at = 0;
+    while (at <= text.size()) {
+        const auto comma = std::min(text.find(',', at), text.size());
+        auto url = text.substr(at, comma - at);
+        url.erase(0, url.find_first_not_of(' '));
+        url.erase(url.find_last_not_of(' ') + 1);
+        if (url.find('?') != std::string::npos) {
+            return expected + ", without a query (?heartbeat= and the like)";
+        }
+        amqp_connection_info info;
+        // Writes into its argument: url is a copy.
+        if (url.empty() || amqp_parse_url(url.data(), &info) != AMQP_STATUS_OK) return expected;
+        if (info.host == nullptr || *info.host == '\0') return expected;
+        at = comma + 1;
+    }
+    settings.broker_url = text;
+    return {};
+}
+
+bool made_of(std::string_view text, std::string_view others, bool upper) {
+    return std::all_of(text.begin(), text.end(), [&](char c) {
+        return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') ||
+               (upper && c >= 'A' && c <= 'Z') || others.find(c) != std::string_view::npos;
+    });
+}
+
+std::string store_slot(const std::string& text, Settings& settings) {
+    if (text.empty() || text.size() > 63 || !made_of(text, "_", false)) {
+        return "1 to 63 of the characters a-z 0-9 _";
+    }
+    settings.slot = text;
+    return {};
+}
+
+std::string store_replica(const std::string& text, Settings& settings) {
+    if (text.empty() || text.size() > 63 || !made_of(text, "_-", true)) {
+        return "1 to 63 of the characters A-Z a-z 0-9 _ -";
+    }
+    settings.replica = text;
+    return {};
+}
+
+std::string store_listen(const std::string& text, Settings& settings) {
+    try {
+        settings.listen = parse_listen(text) ? text : "";
+    } catch (const ConfigError& e) {
+        return e.what();
+    }
+    return {};
+}
+
+std::string store_heartbeat(const std::string& text, Settings& settings) {
+    const auto ms = parse_number(text, {{"ms", 1}, {"s", 1000}, {"min", 60000}});
+    if (!ms || *ms < 100 || *ms > 600000) {
+        return "a time in ms or with the unit ms, s or min, 100ms to 10min";
+    }
+    settings.heartbeat = std::chrono::milliseconds(*ms);
+    return {};
+}
+
+std::string store_log_level(const std::string& text, Settings& settings) {
+    static const std::vector<std::string_view> levels = {"trace", "debug", "info", "warn", "error"};
+    if (std::find(levels.begin(), levels.end(), text) == levels.end()) {
+        return "trace, debug, info, warn or error";
+    }
+    settings.log_level = text;
+    return {};
+}
+
+std::string store_cacert(const std::string& text, Settings& settings) {
+    settings.broker_cacert = text;
+    return {};
+}
+
+}  // namespace
+
+std::optional<Endpoint> parse_listen(const std::string& text) {
+    if (text.empty() || text == "none") return std::nullopt;
+    static const char* expected = "HOST:PORT, [IPv6]:PORT, or none";
+    const auto colon = text.rfind(':');
+    if (colon == std::string::npos || colon == 0) throw ConfigError(expected);
+    Endpoint endpoint{text.substr(0, colon), 0};
+    const auto port = parse_number(text.substr(colon + 1), {});
+    if (!port || *port > 65535) throw ConfigError(expected);
+    endpoint.port = static_cast<int>(*port);
+    if (endpoint.host.starts_with('[') && endpoint.host.ends_with(']')) {
+        endpoint.host = endpoint.host.substr(1, endpoint.host.size() - 2);
+    } else if (endpoint.host.find(':') != std::string::npos) {
+        throw ConfigError(expected);
+    }
+    if (endpoint.host.empty()) throw ConfigError(expected);
+    return endpoint;
+}
+
+const std::vector<Setting>& all_settings() {
+    using S = Settings;
+    static const std::vector<Setting> settings = {
+        {"database-url", "DATABASE_URL", "URL",
+         "the primary, as libpq takes it (relay, run: required; apply: for initial copies and "
+         "resynchronisation)",
+         "", relay | apply | run | status | doctor, relay | run, true, database(&S::database_url)},
+        {"replica-database-url", "REPLICA_DATABASE_URL", "URL",
+         "the replica, as libpq takes it (apply, run: required)", "", apply | run | status | doctor,
+         apply | run, true, database(&S::replica_database_url)},
+        {"broker-url", "RABBITMQ_BROKER_URL", "URL[,URL...]",
+         "RabbitMQ, amqp:// or amqps://; several are tried in turn", "", all,
+         relay | apply | run | tail, true, store_broker},
+        {"broker-cacert", "RABBITMQ_CACERT", "FILE", "certificate authorities (PEM) for amqps://",
+         "the system's", all, 0, false, store_cacert},
+        {"listen", "CQRS_LISTEN", "HOST:PORT",
+         "where /health, /metrics and the page are served; none: nowhere", "0.0.0.0:8000",
+         relay | apply | run, 0, false, store_listen},
+        {"slot", "CQRS_SLOT", "NAME", "replication slot of the relay; made if it is not there",
+         "cqrs", relay | run | status | doctor, 0, false, store_slot},
+        {"name", "CQRS_NAME", "NAME",
+         "the replica's name, part of its queues' names: one for each replica", "replica",
+         apply | run | status | doctor, 0, false, store_replica},
+        {"batch-bytes", "CQRS_BATCH_BYTES", "SIZE", "a message is closed at this size", "64kB",
+         relay | run, 0, false, size(&S::batch_bytes, kB, 16 * MB)},
+        {"max-batch", "CQRS_MAX_BATCH", "N",
+         "events in a message at most; 1: every event its own message; 0: no limit", "0",
+         relay | run, 0, false, number(&S::max_batch, 0, 1'000'000)},
+        {"max-message-bytes", "CQRS_MAX_MESSAGE_BYTES", "SIZE",
+         "a larger event is replaced by a stop event that names it (RabbitMQ 4 takes 16 MB)",
+         "15MB", relay | run, 0, false, size(&S::max_message_bytes, 128 * kB, 512 * MB)},
+        {"heartbeat", "CQRS_HEARTBEAT", "TIME",
+         "how often progress is told to replicas and recorded on the primary", "1s", relay | run, 0,
+         false, store_heartbeat},
+        {"all-origins", "CQRS_ALL_ORIGINS", "",
+         "also relay changes that came to the primary by replication", "", relay | run, 0, false,
+         flag(&S::all_origins)},
+        {"prefetch", "CQRS_PREFETCH", "N", "unacknowledged messages per topic", "256", apply | run,
+         0, false, number(&S::prefetch, 1, 65535)},
+        {"apply-batch", "CQRS_APPLY_BATCH", "N",
+         "events written in one transaction of the replica, about", "10000", apply | run, 0, false,
+         number(&S::apply_batch, 1, 1'000'000)},
+        {"memory", "CQRS_MEMORY", "SIZE",
+         "what a transaction may hold per topic before it goes to a spool table on the replica",
+         "64MB", apply | run, 0, false, size(&S::memory, MB, 64 * 1024 * MB)},
+        {"no-auto-resync", "CQRS_NO_AUTO_RESYNC", "",
+         "after a gap stop the topic instead of copying its tables again", "", apply | run, 0,
+         false, flag(&S::auto_resync, false)},
+        {"json", "", "", "print JSON", "", status, 0, false, flag(&S::json)},
+        {"count", "", "N", "end after so many events", "", tail, 0, false,
+         number(&S::count, 1, 1'000'000'000)},
+        {"log-level", "CQRS_LOG_LEVEL", "LEVEL", "trace, debug, info, warn or error", "info", all,
+         0, false, store_log_level},
+    };
+    return settings;
+}
+
+}  // namespace cqrs
