@@ -30,10 +30,17 @@ class Error : public std::runtime_error {
     const std::string& sqlstate() const noexcept { return sqlstate_; }  // "" when there was none
     const std::string& detail() const noexcept { return detail_; }
     const std::string& hint() const noexcept { return hint_; }
+    // What the server named; "" when it did not. context: "COPY staging, line 3, column name ...".
+    const std::string& table() const noexcept { return table_; }
+    const std::string& column() const noexcept { return column_; }
+    const std::string& constraint() const noexcept { return constraint_; }
+    const std::string& context() const noexcept { return context_; }
+    Error&& where(const char* table, const char* column, const char* constraint,
+                  const char* context) &&;
 
   private:
     Remedy remedy_;
-    std::string sqlstate_, detail_, hint_;
+    std::string sqlstate_, detail_, hint_, table_, column_, constraint_, context_;
 };
 
 // 08xxx 40001 40P01 53xxx 55P03 55006 57xxx 58xxx and an empty SQLSTATE are retry, the rest stop.
@@ -82,18 +89,24 @@ class Connection {
     void commit();
 
     // COPY ... FROM STDIN / TO STDOUT and CopyBoth.
-    void copy_begin(const std::string& sql);        // COPY_IN
+    void copy_begin(const std::string& sql);  // COPY_IN
     void copy_put(std::string_view data);
-    std::int64_t copy_end();                        // rows copied
-    void copy_abort(const std::string& reason);     // ends a COPY_IN without effect; swallows the error
-    void copy_out_begin(const std::string& sql);    // COPY_OUT
-    bool copy_out_next(std::string_view& row);      // false at the end; row valid until the next call
+    std::int64_t copy_end();  // rows copied
+    void copy_abort(
+        const std::string& reason);  // ends a COPY_IN without effect; swallows the error
+    void copy_out_begin(const std::string& sql);  // COPY_OUT
+    bool copy_out_next(std::string_view& row);    // false at the end; row valid until the next call
 
     bool ok() const noexcept { return connection_ && PQstatus(connection_.get()) == CONNECTION_OK; }
     int socket() const noexcept { return PQsocket(connection_.get()); }
     PGconn* raw() const noexcept { return connection_.get(); }  // for the replication stream only
     int server_version() const noexcept { return PQserverVersion(connection_.get()); }
     int backend_pid() const noexcept { return PQbackendPID(connection_.get()); }
+    bool in_transaction() const noexcept {
+        return connection_ && PQtransactionStatus(connection_.get()) != PQTRANS_IDLE;
+    }
+    // The next NOTIFY that has already arrived (reads what the socket holds); false: none.
+    bool notification(std::string& channel, std::string& payload);
     void close() noexcept { connection_.reset(); }
 
   private:
@@ -106,10 +119,23 @@ class Connection {
     std::unique_ptr<char, void (*)(char*)> copy_row_{nullptr, [](char* p) { PQfreemem(p); }};
 };
 
+// Cancels what a connection is doing, from any thread. Outlives the connection safely.
+class Canceller {
+  public:
+    explicit Canceller(const Connection& connection);
+    void cancel() noexcept;
+
+  private:
+    struct Free {
+        void operator()(PGcancel* c) const noexcept { PQfreeCancel(c); }
+    };
+    std::unique_ptr<PGcancel, Free> cancel_;
+};
+
 std::string quote_identifier(std::string_view name);
 std::string quote_literal(std::string_view value);  // safe under either standard_conforming_strings
 
-std::string format_lsn(std::uint64_t lsn);         // "0/16B3748"
-std::uint64_t parse_lsn(std::string_view text);    // throws std::invalid_argument
+std::string format_lsn(std::uint64_t lsn);       // "0/16B3748"
+std::uint64_t parse_lsn(std::string_view text);  // throws std::invalid_argument
 
 }  // namespace cqrs::postgres

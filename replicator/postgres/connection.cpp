@@ -1,0 +1,361 @@
+#include "postgres/connection.hpp"
+
+#include <poll.h>
+#include <spdlog/spdlog.h>
+
+#include <array>
+#include <cerrno>
+#include <charconv>
+#include <cstdio>
+#include <system_error>
+
+namespace cqrs::postgres {
+
+namespace {
+
+std::string text(const char* s) {
+    return s ? std::string(s) : std::string();
+}
+
+// libpq ends its messages with a newline and may append several lines.
+std::string one_line(const char* message) {
+    std::string out = text(message);
+    while (!out.empty() && (out.back() == '\n' || out.back() == ' ')) out.pop_back();
+    for (char& c : out)
+        if (c == '\n' || c == '\t') c = ' ';
+    return out;
+}
+
+// PGconn's parameters take C strings: a value with a NUL byte would be cut silently.
+class Values {
+  public:
+    template <typename Params>
+    explicit Values(const Params& params) {
+        strings_.reserve(params.size());
+        for (const Param& p : params) {
+            if (p && p->find('\0') != std::string_view::npos)
+                throw Error(Remedy::stop, "22021", "a parameter holds a NUL byte");
+            strings_.emplace_back(p ? std::string(*p) : std::string());
+        }
+        std::size_t i = 0;
+        for (const Param& p : params) pointers_.push_back(p ? strings_[i].c_str() : nullptr), ++i;
+    }
+    int size() const { return static_cast<int>(pointers_.size()); }
+    const char* const* data() const { return pointers_.data(); }
+
+  private:
+    std::vector<std::string> strings_;
+    std::vector<const char*> pointers_;
+};
+
+[[noreturn]] void no_connection(PGconn* c, const std::string& what) {
+    throw Error(Remedy::retry, "", what + one_line(c ? PQerrorMessage(c) : "out of memory"));
+}
+
+// PQconnectPoll until it is through or the deadline has passed.
+void finish_connecting(PGconn* c, std::chrono::milliseconds timeout) {
+    const auto deadline = std::chrono::steady_clock::now() + timeout;
+    PostgresPollingStatusType status = PGRES_POLLING_WRITING;
+    while (status != PGRES_POLLING_OK) {
+        if (status == PGRES_POLLING_FAILED) no_connection(c, "");
+        const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
+            deadline - std::chrono::steady_clock::now());
+        pollfd p{PQsocket(c),
+                 static_cast<short>(status == PGRES_POLLING_READING ? POLLIN : POLLOUT), 0};
+        const int ready = left.count() > 0 ? poll(&p, 1, static_cast<int>(left.count())) : 0;
+        if (ready == 0)
+            throw Error(Remedy::retry, "",
+                        "no answer from " + text(PQhost(c)) + ":" + text(PQport(c)) + " within " +
+                            std::to_string(timeout.count()) + " ms");
+        if (ready < 0 && errno != EINTR)
+            throw Error(Remedy::retry, "", "poll: " + std::generic_category().message(errno));
+        if (ready > 0) status = PQconnectPoll(c);
+    }
+}
+
+}  // namespace
+
+Error::Error(Remedy remedy, std::string sqlstate, const std::string& message, std::string detail,
+             std::string hint)
+    : std::runtime_error(message),
+      remedy_(remedy),
+      sqlstate_(std::move(sqlstate)),
+      detail_(std::move(detail)),
+      hint_(std::move(hint)) {}
+
+Error&& Error::where(const char* table, const char* column, const char* constraint,
+                     const char* context) && {
+    table_ = text(table);
+    column_ = text(column);
+    constraint_ = text(constraint);
+    context_ = text(context);
+    return std::move(*this);
+}
+
+Remedy classify(std::string_view sqlstate) noexcept {
+    if (sqlstate.empty()) return Remedy::retry;
+    for (std::string_view prefix : {"08", "53", "57", "58"})
+        if (sqlstate.starts_with(prefix)) return Remedy::retry;
+    for (std::string_view code : {"40001", "40P01", "55P03", "55006"})
+        if (sqlstate == code) return Remedy::retry;
+    return Remedy::stop;
+}
+
+std::int64_t Result::get_int(int row, int column) const {
+    const std::string_view value = get(row, column);
+    std::int64_t number = 0;
+    const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), number);
+    if (error != std::errc{} || end != value.data() + value.size())
+        throw Error(Remedy::stop, "22P02",
+                    "expected an integer from the server, got \"" + std::string(value) + "\"");
+    return number;
+}
+
+std::int64_t Result::affected() const noexcept {
+    const char* tuples = PQcmdTuples(result_.get());
+    std::int64_t number = 0;
+    std::from_chars(tuples, tuples + std::char_traits<char>::length(tuples), number);
+    return number;
+}
+
+Connection Connection::open(const std::string& conninfo, const std::string& application_name,
+                            bool replication, std::chrono::milliseconds timeout) {
+    // libpq's complaint about a connection string quotes parts of it: the password may be among
+    // them.
+    struct FreeOptions {
+        void operator()(PQconninfoOption* o) const noexcept { PQconninfoFree(o); }
+    };
+    char* complaint = nullptr;
+    std::unique_ptr<PQconninfoOption, FreeOptions> parsed(
+        PQconninfoParse(conninfo.c_str(), &complaint));
+    PQfreemem(complaint);
+    if (!parsed)
+        throw Error(Remedy::stop, "08001", "the connection string cannot be parsed",
+                    "It is a postgresql:// URL or keyword=value pairs; special characters in a "
+                    "URL's password are percent-encoded.");
+
+    // Before dbname: defaults that the string may override. After it: what must hold.
+    std::vector<const char*> keys, values;
+    const auto add = [&](const char* key, const char* value) {
+        keys.push_back(key);
+        values.push_back(value);
+    };
+    add("keepalives_idle", "10");
+    add("keepalives_interval", "5");
+    add("keepalives_count", "3");
+    add("tcp_user_timeout", "30000");
+    add("dbname", conninfo.c_str());
+    add("application_name", application_name.c_str());
+    add("client_encoding", "UTF8");
+    if (replication) add("replication", "database");
+    keys.push_back(nullptr);
+    values.push_back(nullptr);
+
+    Connection connection(PQconnectStartParams(keys.data(), values.data(), 1));
+    PGconn* c = connection.raw();
+    if (!c || PQstatus(c) == CONNECTION_BAD) no_connection(c, "");
+    finish_connecting(c, timeout);
+    PQsetNoticeProcessor(
+        c,
+        [](void*, const char* message) {
+            // A C frame above: nothing may be thrown through it.
+            try {
+                spdlog::debug("postgres: {}", one_line(message));
+            } catch (const std::exception& e) {
+                std::fprintf(stderr, "postgres notice not logged: %s\n", e.what());
+            }
+        },
+        nullptr);
+    return connection;
+}
+
+namespace {
+// What the server said, as an Error. connected: whether the connection survived it.
+Error from_result(const PGresult* result, bool connected) {
+    const auto field = [&](int code) { return PQresultErrorField(result, code); };
+    const std::string sqlstate = text(field(PG_DIAG_SQLSTATE));
+    const char* primary = field(PG_DIAG_MESSAGE_PRIMARY);
+    return Error(connected ? classify(sqlstate) : Remedy::retry, sqlstate,
+                 one_line(primary ? primary : PQresultErrorMessage(result)),
+                 text(field(PG_DIAG_MESSAGE_DETAIL)), text(field(PG_DIAG_MESSAGE_HINT)))
+        .where(field(PG_DIAG_TABLE_NAME), field(PG_DIAG_COLUMN_NAME),
+               field(PG_DIAG_CONSTRAINT_NAME), field(PG_DIAG_CONTEXT));
+}
+}  // namespace
+
+Result Connection::check(PGresult* raw) const {
+    Result result(raw);
+    if (!raw) no_connection(connection_.get(), "");
+    switch (PQresultStatus(raw)) {
+        case PGRES_COMMAND_OK:
+        case PGRES_TUPLES_OK:
+        case PGRES_SINGLE_TUPLE:
+        case PGRES_COPY_IN:
+        case PGRES_COPY_OUT:
+        case PGRES_COPY_BOTH:
+        case PGRES_EMPTY_QUERY:
+            return result;
+        default:
+            throw from_result(raw, ok());
+    }
+}
+
+Result Connection::exec(const std::string& sql) {
+    return check(PQexec(connection_.get(), sql.c_str()));
+}
+
+namespace {
+template <typename Params>
+PGresult* run_query(PGconn* c, const std::string& sql, const Params& params) {
+    const Values values(params);
+    return PQexecParams(c, sql.c_str(), values.size(), nullptr, values.data(), nullptr, nullptr, 0);
+}
+}  // namespace
+
+Result Connection::query(const std::string& sql, std::initializer_list<Param> params) {
+    return check(run_query(connection_.get(), sql, params));
+}
+
+Result Connection::query(const std::string& sql, const std::vector<Param>& params) {
+    return check(run_query(connection_.get(), sql, params));
+}
+
+void Connection::prepare(const std::string& name, const std::string& sql) {
+    check(PQprepare(connection_.get(), name.c_str(), sql.c_str(), 0, nullptr));
+}
+
+Result Connection::execute(const std::string& name, const std::vector<Param>& params) {
+    const Values values(params);
+    return check(PQexecPrepared(connection_.get(), name.c_str(), values.size(), values.data(),
+                                nullptr, nullptr, 0));
+}
+
+void Connection::commit() {
+    try {
+        const Result result = exec("COMMIT");
+        // COMMIT of a failed transaction "succeeds" as ROLLBACK.
+        if (std::string_view(PQcmdStatus(result.raw())) != "COMMIT")
+            throw Error(Remedy::retry, "25P02", "COMMIT rolled the transaction back");
+    } catch (const Error& e) {
+        if (ok()) throw;
+        throw Error(Remedy::in_doubt, e.sqlstate(), std::string("COMMIT: ") + e.what());
+    }
+}
+
+void Connection::copy_begin(const std::string& sql) {
+    const Result result = exec(sql);
+    if (PQresultStatus(result.raw()) != PGRES_COPY_IN)
+        throw Error(Remedy::stop, "08P01", "the server did not begin a COPY FROM STDIN");
+}
+
+void Connection::copy_put(std::string_view data) {
+    // An ERROR of the server shows at copy_end(); here only a broken connection does.
+    constexpr std::size_t chunk = std::size_t{1} << 20;  // PQputCopyData takes an int
+    while (!data.empty()) {
+        const std::string_view part = data.substr(0, chunk);
+        if (PQputCopyData(connection_.get(), part.data(), static_cast<int>(part.size())) != 1)
+            no_connection(connection_.get(), "COPY: ");
+        data.remove_prefix(part.size());
+    }
+}
+
+std::int64_t Connection::copy_end() {
+    if (PQputCopyEnd(connection_.get(), nullptr) != 1) no_connection(connection_.get(), "COPY: ");
+    PGresult* first = PQgetResult(connection_.get());
+    // Drained before it is checked: the connection stays usable after an ERROR.
+    while (PGresult* rest = PQgetResult(connection_.get())) PQclear(rest);
+    return check(first).affected();
+}
+
+void Connection::copy_abort(const std::string& reason) {
+    if (PQputCopyEnd(connection_.get(), reason.c_str()) != 1) return;
+    while (PGresult* rest = PQgetResult(connection_.get())) PQclear(rest);
+}
+
+void Connection::copy_out_begin(const std::string& sql) {
+    const Result result = exec(sql);
+    if (PQresultStatus(result.raw()) != PGRES_COPY_OUT)
+        throw Error(Remedy::stop, "08P01", "the server did not begin a COPY TO STDOUT");
+}
+
+bool Connection::copy_out_next(std::string_view& row) {
+    char* data = nullptr;
+    const int size = PQgetCopyData(connection_.get(), &data, 0);
+    copy_row_.reset(data);
+    if (size > 0) {
+        row = {data, static_cast<std::size_t>(size)};
+        return true;
+    }
+    if (size < -1) no_connection(connection_.get(), "COPY: ");
+    PGresult* first = PQgetResult(connection_.get());
+    while (PGresult* rest = PQgetResult(connection_.get())) PQclear(rest);
+    check(first);
+    return false;
+}
+
+bool Connection::notification(std::string& channel, std::string& payload) {
+    if (PQconsumeInput(connection_.get()) == 0) no_connection(connection_.get(), "");
+    struct Free {
+        void operator()(PGnotify* n) const noexcept { PQfreemem(n); }
+    };
+    const std::unique_ptr<PGnotify, Free> notify(PQnotifies(connection_.get()));
+    if (!notify) return false;
+    channel = notify->relname;
+    payload = notify->extra;
+    return true;
+}
+
+Canceller::Canceller(const Connection& connection) : cancel_(PQgetCancel(connection.raw())) {}
+
+void Canceller::cancel() noexcept {
+    // Connects to the server without a timeout of its own: callers are threads that may wait.
+    std::array<char, 256> complaint{};
+    if (cancel_) PQcancel(cancel_.get(), complaint.data(), complaint.size());
+}
+
+std::string quote_identifier(std::string_view name) {
+    std::string out = "\"";
+    for (char c : name) {
+        if (c == '"') out += '"';
+        out += c;
+    }
+    return out + '"';
+}
+
+std::string quote_literal(std::string_view value) {
+    std::string out;
+    if (value.find('\\') != std::string_view::npos) out = " E";
+    out += '\'';
+    for (char c : value) {
+        if (c == '\'' || c == '\\') out += c;
+        out += c;
+    }
+    return out + '\'';
+}
+
+std::string format_lsn(std::uint64_t lsn) {
+    std::array<char, 24> buffer{};
+    const int size = std::snprintf(buffer.data(), buffer.size(), "%X/%X",
+                                   static_cast<unsigned>(lsn >> 32), static_cast<unsigned>(lsn));
+    return {buffer.data(), static_cast<std::size_t>(size)};
+}
+
+std::uint64_t parse_lsn(std::string_view text) {
+    const auto bad = [&] {
+        return std::invalid_argument("not an LSN: \"" + std::string(text.substr(0, 40)) + "\"");
+    };
+    const auto half = [&](std::string_view digits) {
+        std::uint32_t number = 0;
+        const auto [end, error] =
+            std::from_chars(digits.data(), digits.data() + digits.size(), number, 16);
+        if (digits.empty() || digits.size() > 8 || error != std::errc{} ||
+            end != digits.data() + digits.size())
+            throw bad();
+        return static_cast<std::uint64_t>(number);
+    };
+    const auto slash = text.find('/');
+    if (slash == std::string_view::npos) throw bad();
+    return half(text.substr(0, slash)) << 32 | half(text.substr(slash + 1));
+}
+
+}  // namespace cqrs::postgres
