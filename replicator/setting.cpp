@@ -1,10 +1,5 @@
 #include "setting.hpp"
 
-#if __has_include(<rabbitmq-c/amqp.h>)
-#include <rabbitmq-c/amqp.h>
-#else
-#include <amqp.h>
-#endif
 #include <fmt/format.h>
 #include <libpq-fe.h>
 
@@ -13,7 +8,10 @@
 #include <limits>
 #include <memory>
 #include <optional>
+#include <stdexcept>
 #include <string_view>
+
+#include "broker/url.hpp"
 
 namespace cqrs {
 namespace {
@@ -99,24 +97,13 @@ auto database(std::string Settings::*member) {
     };
 }
 
-// A database given without URL scheme may be a bare name for libpq; for the broker only URLs do.
 std::string store_broker(const std::string& text, Settings& settings) {
-    static const std::string expected =
-        "amqp://user:password@host:port/vhost or amqps://..., several separated by commas";
-    std::size_t at = 0;
-    while (at <= text.size()) {
-        const auto comma = std::min(text.find(',', at), text.size());
-        auto url = text.substr(at, comma - at);
-        url.erase(0, url.find_first_not_of(' '));
-        url.erase(url.find_last_not_of(' ') + 1);
-        if (url.find('?') != std::string::npos) {
-            return expected + ", without a query (?heartbeat= and the like)";
-        }
-        amqp_connection_info info;
-        // Writes into its argument: url is a copy.
-        if (url.empty() || amqp_parse_url(url.data(), &info) != AMQP_STATUS_OK) return expected;
-        if (info.host == nullptr || *info.host == '\0') return expected;
-        at = comma + 1;
+    try {
+        broker::parse_urls(text);
+    } catch (const std::invalid_argument&) {
+        // Its text may repeat a part of the URL, and with it of the password: not shown.
+        return "amqp://user:password@host:port/vhost or amqps://..., several separated by commas, "
+               "special characters percent-encoded, no parameter but ?heartbeat=SECONDS";
     }
     settings.broker_url = text;
     return {};

@@ -1,3 +1,0 @@
-catalog.o: catalog.cpp guard.hpp module.hpp
-guard.hpp:
-module.hpp:

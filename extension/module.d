@@ -1,3 +1,0 @@
-module.o: module.cpp guard.hpp module.hpp
-guard.hpp:
-module.hpp:

@@ -1,3 +1,0 @@
-notify.o: notify.cpp guard.hpp module.hpp
-guard.hpp:
-module.hpp:
