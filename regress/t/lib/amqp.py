@@ -1,0 +1,78 @@
+#!/usr/bin/env python3
+"""What an AMQP client that is not ours sees and does. Used by the TAP tests.
+
+amqp.py URL bind QUEUE KEY...            a durable queue bound to the event exchange
+amqp.py URL drain QUEUE                  prints and acknowledges what is in it: one JSON a message
+amqp.py URL count QUEUE                  prints the number of ready messages
+amqp.py URL purge|delete QUEUE
+amqp.py URL publish EXCHANGE KEY HEADERS BODY   headers: JSON; a value {"type": "..."} is made below
+amqp.py URL take QUEUE N                 removes N messages for good
+amqp.py URL swap QUEUE                   takes all messages and puts them back in reverse order
+amqp.py URL duplicate QUEUE              puts every message in twice
+"""
+import json
+import sys
+
+import pika
+
+EXCHANGE = "CQRS_EVENT_STORE"
+
+
+def everything(channel, queue, limit=None):
+    while limit is None or limit > 0:
+        method, properties, body = channel.basic_get(queue, auto_ack=True)
+        if method is None:
+            return
+        yield method, properties, body
+        if limit is not None:
+            limit -= 1
+
+
+def plain(value):
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+
+
+def main(url, command, *arguments):
+    connection = pika.BlockingConnection(pika.URLParameters(url))
+    channel = connection.channel()
+    if command == "bind":
+        channel.exchange_declare(EXCHANGE, exchange_type="topic", durable=True)
+        channel.queue_declare(arguments[0], durable=True)
+        for key in arguments[1:]:
+            channel.queue_bind(arguments[0], EXCHANGE, key)
+    elif command == "drain":
+        for method, properties, body in everything(channel, arguments[0]):
+            headers = {k: plain(v) for k, v in (properties.headers or {}).items()}
+            print(json.dumps({"routing_key": method.routing_key, "content_type": properties.content_type,
+                              "delivery_mode": properties.delivery_mode, "message_id": properties.message_id,
+                              "headers": headers, "body": json.loads(body), "size": len(body)}))
+    elif command == "count":
+        print(channel.queue_declare(arguments[0], passive=True).method.message_count)
+    elif command == "purge":
+        channel.queue_purge(arguments[0])
+    elif command == "delete":
+        channel.queue_delete(arguments[0])
+    elif command == "publish":
+        exchange, key, headers, body = arguments
+        channel.confirm_delivery()
+        channel.basic_publish(exchange, key, body.encode("utf-8", "surrogateescape"),
+                              pika.BasicProperties(headers=json.loads(headers), delivery_mode=2,
+                                                   content_type="application/cloudevents-batch+json"))
+    elif command == "take":
+        print(sum(1 for _ in everything(channel, arguments[0], int(arguments[1]))))
+    elif command in ("swap", "duplicate"):
+        messages = list(everything(channel, arguments[0]))
+        again = reversed(messages) if command == "swap" else [m for m in messages for _ in (1, 2)]
+        channel.confirm_delivery()
+        for _, properties, body in again:
+            channel.basic_publish("", arguments[0], body, properties)
+        print(len(messages))
+    else:
+        sys.exit(__doc__)
+    connection.close()
+
+
+if __name__ == "__main__":
+    if len(sys.argv) < 3:
+        sys.exit(__doc__)
+    main(*sys.argv[1:])
