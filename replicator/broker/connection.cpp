@@ -211,6 +211,7 @@ void open_socket(amqp_connection_state_t c, const Address& address, const std::s
 }
 
 void login(amqp_connection_state_t c, const Address& address, const std::string& name) {
+    const std::string product = "cqrs-replicator";
     wire::Table capabilities;
     for (const char* capability :
          {"publisher_confirms", "consumer_cancel_notify", "connection.blocked", "basic.nack",
@@ -218,7 +219,7 @@ void login(amqp_connection_state_t c, const Address& address, const std::string&
         capabilities.add(capability, true);
     wire::Table properties;
     properties.add("connection_name", name);
-    properties.add("product", std::string("cqrs-replicator"));
+    properties.add("product", product);
     properties.add("capabilities", capabilities);
     const amqp_table_t table = properties.table();
     const auto reply = amqp_login_with_properties(

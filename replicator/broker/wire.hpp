@@ -31,6 +31,7 @@ class Table {
     void add(std::string_view key, bool value);
     void add(std::string_view key, std::int64_t value);
     void add(std::string_view key, const std::string& value);
+    void add(std::string_view key, std::string&& value) = delete;  // values are borrowed
     void add(std::string_view key, const std::vector<std::string>& value);
     void add(std::string_view key, const Table& value);
     amqp_table_t table() const;
