@@ -1,6 +1,6 @@
 # Builds: a relocated copy of Postgres with the extension in it, and the replicator. Sourced.
 # Nothing is written to the system's Postgres, so no root is needed and nothing is left behind.
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034
 
 cqrs_jobs() { nproc; }
 
