@@ -54,11 +54,15 @@ build_extension() {
     ln -s "$CQRS_ROOT"/extension/{Makefile,*.cpp,*.hpp} "$farm/extension"
     ln -sfn "$CQRS_ROOT/sql" "$farm/sql"
     ln -sfn "$CQRS_ROOT/regress" "$farm/regress"
-    run_logged "$farm/build.log" make -C "$farm/extension" -j"$(cqrs_jobs)" PG_CONFIG="$PG_CONFIG" all ||
-        die "the extension does not build"
+    run_logged "$farm/build.log" make -C "$farm/extension" -j"$(cqrs_jobs)" PG_CONFIG="$PG_CONFIG" all || {
+        note "the extension does not build"
+        return 1
+    }
     run_logged "$farm/install.log" \
-        make -C "$farm/extension" PG_CONFIG="$PG_CONFIG" DESTDIR="$PG_STAGE" install ||
-        die "the extension does not install"
+        make -C "$farm/extension" PG_CONFIG="$PG_CONFIG" DESTDIR="$PG_STAGE" install || {
+        note "the extension does not install"
+        return 1
+    }
     chmod -R go+rX "$PG_STAGE"
 }
 
@@ -83,8 +87,11 @@ cmake_build() {
 
 # Sets CQRS_REPLICATOR: a copy of the program where the user of the servers can run it.
 build_replicator() {
-    cmake_build "$CQRS_ROOT/build" cqrs-replicator || die "the replicator does not build"
     CQRS_REPLICATOR=$CQRS_WORK/bin/cqrs-replicator
+    cmake_build "$CQRS_ROOT/build" cqrs-replicator || {
+        note "the replicator does not build"
+        return 1
+    }
     if ! cmp -s "$CQRS_ROOT/build/cqrs-replicator" "$CQRS_REPLICATOR"; then
         mkdir -p "$CQRS_WORK/bin"
         # By renaming: the old program may be running.
@@ -94,13 +101,19 @@ build_replicator() {
     fi
 }
 
-# build_all: everything a stack needs, one builder at a time.
-build_all() {
-    find_postgres
+# One builder at a time, from lock_build to unlock_build.
+lock_build() {
     exec 8>"$CQRS_WORK/build.lock"
     flock 8
+}
+unlock_build() { exec 8>&-; }
+
+# build_all: everything a stack needs.
+build_all() {
+    lock_build
+    find_postgres
     stage_postgres
-    build_extension
-    build_replicator
-    exec 8>&-
+    build_extension || exit 1
+    build_replicator || exit 1
+    unlock_build
 }
