@@ -21,9 +21,9 @@ enum class FrameKind : std::uint8_t {
 
 // One committed transaction's share of a frame (or the part of it that this frame holds).
 struct FrameCommit {
-    std::uint32_t events = 0;      // how many of the frame's events belong to it
-    Lsn end_lsn = 0;               // end LSN of the commit record, as in the events' ids
-    std::int64_t time_us = 0;      // commit time, microseconds since the Unix epoch
+    std::uint32_t events = 0;  // how many of the frame's events belong to it
+    Lsn end_lsn = 0;           // end LSN of the commit record, as in the events' ids
+    std::int64_t time_us = 0;  // commit time, microseconds since the Unix epoch
 };
 
 struct FrameType {
@@ -32,21 +32,21 @@ struct FrameType {
 };
 
 struct FrameEvent {
-    std::string_view json;        // one CloudEvent, valid UTF-8
-    std::uint16_t type = 0;       // index into Frame::types
+    std::string_view json;   // one CloudEvent, valid UTF-8
+    std::uint16_t type = 0;  // index into Frame::types
 };
 
 // Decoded view: string_views point into the buffer handed to decode().
 struct Frame {
     FrameKind kind = FrameKind::events;
-    bool more = false;            // the last commit goes on in the next frame of this topic
-    // Every event of every commit that ends at or before safe_lsn is in this frame or in one before,
-    // and if it differs from the previous frame's, no event of a later commit has been sent yet.
-    // This is the only LSN that may ever be confirmed.
+    bool more = false;  // the last commit goes on in the next frame of this topic
+    // Every event of every commit that ends at or before safe_lsn is in this frame or in one
+    // before, and if it differs from the previous frame's, no event of a later commit has been sent
+    // yet. This is the only LSN that may ever be confirmed.
     Lsn safe_lsn = 0;
-    std::int64_t time_us = 0;     // when the plugin wrote the frame
-    std::string_view topic;       // empty for progress
-    std::string_view body;        // the events' JSON joined by ',' without brackets
+    std::int64_t time_us = 0;  // when the plugin wrote the frame
+    std::string_view topic;    // empty for progress
+    std::string_view body;     // the events' JSON joined by ',' without brackets
     std::vector<FrameType> types;
     std::vector<FrameCommit> commits;
     std::vector<FrameEvent> events;
@@ -71,7 +71,14 @@ class FrameBuilder {
     void end_event(std::string_view type, bool notify, Lsn end_lsn, std::int64_t commit_time_us);
     void rollback_event();
 
+    // More types than this do not go into one frame: the caller flushes before (end_event()
+    // throws).
+    static constexpr std::size_t kMaxTypes = 1024;
+
     bool empty() const { return events_.empty(); }
+    std::size_t type_count() const { return types_.size(); }
+    // End LSN of the last commit in it, 0 if empty.
+    Lsn last_lsn() const { return commits_.empty() ? 0 : commits_.back().end_lsn; }
     std::size_t body_size() const { return body_.size(); }
     const std::string& topic() const { return topic_; }
 
