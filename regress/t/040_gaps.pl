@@ -1,0 +1,142 @@
+# What the stream lost is noticed, named and healed; what it repeats or what never was ours is not applied.
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::RealBin/lib";
+use Cqrs;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $cqrs = Cqrs->new(replicas => ['r1']);
+my ($primary, $replica) = ($cqrs->primary, $cqrs->replica('r1'));
+my $queue = 'cqrs.r1.parking';
+my $relay = $cqrs->start_relay;
+my $apply = $cqrs->start_apply('r1');
+ok($cqrs->wait_live('r1', 'parking'), 'live');
+
+sub create {
+    my ($count, $name) = @_;
+    # One transaction each, so that they can be several messages.
+    $primary->safe_psql('postgres', join('', map { "SELECT create_parking_slot('$name $_');\n" } 1 .. $count));
+}
+
+# Stops the applier, lets messages pile up in its queue, hands the queue to $harm, starts it again.
+sub harm {
+    my ($name, $harm) = @_;
+    $apply->signal('TERM');
+    $apply->wait_end(10);
+    create(5, $name);
+    Cqrs::wait_until('messages wait', sub { return $cqrs->amqp('count', $queue) >= 1 });
+    # All five are there once the broker confirmed the last one.
+    my $lsn = $primary->safe_psql('postgres', 'SELECT pg_current_wal_lsn()');
+    Cqrs::wait_until('the relay has passed them', sub {
+        return $primary->safe_psql('postgres', "SELECT lsn >= '$lsn' FROM cqrs.relay_state") eq 't';
+    });
+    $harm->();
+    $apply = $cqrs->start_apply('r1');
+    create(3, "$name, after");
+    return $cqrs->wait_equal('r1', 'parking_slots');
+}
+sub incidents { return $replica->safe_psql('postgres', 'SELECT count(*) FROM cqrs.incidents') }
+sub healed {
+    my ($what) = @_;
+    ok(Cqrs::wait_until('the incident is written down as healed', sub {
+        return $replica->safe_psql('postgres', 'SELECT count(*) = 0 FROM cqrs.incidents WHERE healed_at IS NULL') eq 't';
+    }), "$what: healed");
+}
+
+create(2, 'first');
+$cqrs->wait_equal('r1', 'parking_slots');
+is(incidents(), '0', 'nothing has happened yet');
+
+harm('duplicated', sub { $cqrs->amqp('duplicate', $queue) });
+is(incidents(), '0', 'duplicates are skipped, not healed');
+
+harm('taken', sub { $cqrs->amqp('take', $queue, 1) });
+cmp_ok(incidents(), '>=', 1, 'a missing message is an incident');
+healed('a missing message');
+
+my $before = incidents();
+harm('swapped', sub { $cqrs->amqp('swap', $queue) });
+healed('messages out of order');
+
+$before = incidents();
+harm('purged', sub { $cqrs->amqp('purge', $queue) });
+cmp_ok(incidents(), '>', $before, 'a purged queue is an incident');
+healed('a purged queue');
+
+$before = incidents();
+harm('deleted', sub { $cqrs->amqp('delete', $queue) });
+cmp_ok(incidents(), '>', $before, 'a deleted queue is an incident');
+healed('a deleted queue');
+
+# Purged while nobody writes: the heartbeat tells.
+$apply->signal('TERM');
+$apply->wait_end(10);
+create(4, 'quiet');
+Cqrs::wait_until('messages wait', sub { return $cqrs->amqp('count', $queue) >= 1 });
+my $lsn = $primary->safe_psql('postgres', 'SELECT pg_current_wal_lsn()');
+Cqrs::wait_until('the relay has passed them', sub {
+    return $primary->safe_psql('postgres', "SELECT lsn >= '$lsn' FROM cqrs.relay_state") eq 't';
+});
+$cqrs->amqp('purge', $queue);
+$apply = $cqrs->start_apply('r1');
+$cqrs->wait_equal('r1', 'parking_slots');
+healed('a queue purged on a quiet database');
+
+# While the applier runs: the queue is deleted under it.
+$cqrs->amqp('delete', $queue);
+create(3, 'deleted under it');
+$cqrs->wait_equal('r1', 'parking_slots');
+
+# A new epoch: the slot is gone, and with it the proof of continuity.
+my $epoch = $primary->safe_psql('postgres', 'SELECT epoch FROM cqrs.relay_state');
+$relay->signal('TERM');
+$relay->wait_end(10);
+$primary->safe_psql('postgres', q{SELECT pg_drop_replication_slot('cqrs')});
+create(3, 'while there was no slot');
+$relay = $cqrs->start_relay;
+ok(Cqrs::wait_until('a new epoch', sub {
+    return $primary->safe_psql('postgres', "SELECT epoch > $epoch FROM cqrs.relay_state") eq 't';
+}), 'a new slot is a newer epoch');
+create(1, 'after');
+$cqrs->wait_equal('r1', 'parking_slots');
+is($replica->safe_psql('postgres', "SELECT epoch FROM cqrs.position WHERE topic = 'parking'"),
+    $primary->safe_psql('postgres', 'SELECT epoch FROM cqrs.relay_state'), 'the replica is in the new epoch');
+
+# A slot that somebody advanced: events were skipped that no one has seen.
+$epoch = $primary->safe_psql('postgres', 'SELECT epoch FROM cqrs.relay_state');
+$relay->signal('TERM');
+$relay->wait_end(10);
+create(3, 'skipped');
+$primary->safe_psql('postgres', q{SELECT pg_replication_slot_advance('cqrs', pg_current_wal_lsn())});
+$relay = $cqrs->start_relay;
+ok(Cqrs::wait_until('a new epoch', sub {
+    return $primary->safe_psql('postgres', "SELECT epoch > $epoch FROM cqrs.relay_state") eq 't';
+}), 'a slot ahead of relay_state is a newer epoch');
+create(1, 'after the advance');
+$cqrs->wait_equal('r1', 'parking_slots');
+
+# Messages that the relay never sent: refused and named, nothing applied, nothing crashed.
+my $digest = Cqrs::digest($replica, 'parking_slots');
+my $event = '{"specversion":"1.0","id":"0/1.1","source":"/x","type":"parking.delete","time":"2026-01-01T00:00:00.000000Z","data":{"uuid":"x"}}';
+my $sequence = $cqrs->position('r1', 'parking') + 1;
+my %hostile = (
+    'no headers' => [ '{}', "[$event]" ],
+    'not JSON' => [ '{"cqrs-topic":"parking","cqrs-epoch":1,"cqrs-sequence":1,"cqrs-count":1}', 'DROP TABLE parking_slots' ],
+    'headers of other types' => [ '{"cqrs-topic":7,"cqrs-epoch":"x","cqrs-sequence":[1],"cqrs-count":{}}', "[$event]" ],
+    'deep nesting' => [ '{"cqrs-topic":"parking","cqrs-epoch":1,"cqrs-sequence":1,"cqrs-count":1}', ('[' x 5000) . (']' x 5000) ],
+    'invalid UTF-8' => [ '{"cqrs-topic":"parking","cqrs-epoch":1,"cqrs-sequence":1,"cqrs-count":1}', "[\"\xff\xfe\"]" ],
+    'an old epoch' => [ '{"cqrs-source":"/x","cqrs-topic":"parking","cqrs-epoch":1,"cqrs-sequence":' . $sequence . ',"cqrs-count":1,"cqrs-lsn":"0/1","cqrs-previous-lsn":"0/0","cqrs-more":false,"cqrs-committed":1}', "[$event]" ],
+    'another shape' => [ '{"cqrs-source":"/x","cqrs-topic":"parking","cqrs-epoch":1,"cqrs-sequence":1,"cqrs-count":1,"cqrs-lsn":"0/1","cqrs-previous-lsn":"0/0","cqrs-more":false,"cqrs-committed":1}', '{"a":1}' ],
+);
+foreach my $name (sort keys %hostile) {
+    $cqrs->amqp('publish', '', $queue, @{ $hostile{$name} });
+    create(1, "after $name");
+    $cqrs->wait_equal('r1', 'parking_slots') or diag($name);
+}
+ok($apply->running, 'the applier lives');
+
+$cqrs->finish;
+done_testing();

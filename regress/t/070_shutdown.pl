@@ -1,0 +1,72 @@
+# Stopping and standing by: SIGTERM, a second relay and applier, the primary's fast shutdown, broker alarms.
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::RealBin/lib";
+use Cqrs;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $cqrs = Cqrs->new(replicas => ['r1']);
+my ($primary, $replica) = ($cqrs->primary, $cqrs->replica('r1'));
+my $relay = $cqrs->start_relay;
+my $apply = $cqrs->start_apply('r1');
+ok($cqrs->wait_live('r1', 'parking'), 'live');
+
+# A second one of each stands by and takes over.
+my $second_relay = $cqrs->start_relay;
+my $second_apply = $cqrs->start_apply('r1');
+ok(Cqrs::wait_until('the second relay says that it waits', sub { return $second_relay->log =~ /stand/i }), 'the second relay stands by');
+ok(Cqrs::wait_until('the second applier says that it waits', sub { return $second_apply->log =~ /stand/i }), 'the second applier stands by');
+$_->kill_now foreach $relay, $apply;
+$primary->safe_psql('postgres', q{SELECT create_parking_slot('taken over')});
+$cqrs->wait_equal('r1', 'parking_slots');
+is($replica->safe_psql('postgres', 'SELECT count(*) FROM cqrs.incidents'), '0', 'a takeover costs no copy');
+
+# A fast shutdown of the primary does not wait for the relay; neither does the relay for ever.
+my $begin = time;
+$primary->stop('fast');
+cmp_ok(time - $begin, '<', 30, 'a fast shutdown of the primary does not hang');
+$primary->start;
+$primary->safe_psql('postgres', q{SELECT create_parking_slot('after a restart')});
+$cqrs->wait_equal('r1', 'parking_slots');
+
+# A crash of either database.
+$primary->safe_psql('postgres', q{SELECT create_parking_slot('before a crash ' || i) FROM generate_series(1, 100) i});
+$_->stop('immediate') foreach $primary, $replica;
+$_->start foreach $primary, $replica;
+$primary->safe_psql('postgres', q{SELECT create_parking_slot('after a crash')});
+$cqrs->wait_equal('r1', 'parking_slots');
+
+# A memory alarm holds the relay back; nothing is lost, and it still ends on SIGTERM.
+$cqrs->rabbitmqctl('set_vm_memory_high_watermark', '0.00001');
+$primary->safe_psql('postgres', q{SELECT create_parking_slot('held back ' || i) FROM generate_series(1, 2000) i});
+ok(Cqrs::wait_until('the relay says that it is blocked', sub { return $second_relay->log =~ /block/i }), 'the relay names the alarm');
+$cqrs->rabbitmqctl('set_vm_memory_high_watermark', '0.4');
+$cqrs->wait_equal('r1', 'parking_slots');
+
+# The broker away and back; a paused relay.
+$cqrs->stop_broker;
+$primary->safe_psql('postgres', q{SELECT create_parking_slot('without a broker')});
+$cqrs->start_broker;
+$cqrs->wait_equal('r1', 'parking_slots');
+is($replica->safe_psql('postgres', 'SELECT count(*) FROM cqrs.incidents'), '0', 'none of this cost a copy');
+
+$_->signal('TERM') foreach $second_relay, $second_apply;
+foreach my $process ($second_relay, $second_apply) {
+    ok(defined $process->wait_end(10), "$process->{name} ends on SIGTERM");
+    is($process->status, 0, "$process->{name} exits with 0");
+}
+
+# Also when there is nobody to talk to.
+$cqrs->stop_broker;
+$relay = $cqrs->start_relay;
+$apply = $cqrs->start_apply('r1');
+Cqrs::wait_until('both complain', sub { return length $relay->log && length $apply->log });
+$_->signal('TERM') foreach $relay, $apply;
+ok(defined $_->wait_end(10), "$_->{name} ends without a broker") foreach $relay, $apply;
+$cqrs->start_broker;
+
+$cqrs->finish;
+done_testing();
