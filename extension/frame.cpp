@@ -1,12 +1,4 @@
-// The frame codec. Layout (big-endian):
-//
-//   0  magic "CQF1"     8  safe_lsn u64      24 types u32     36 body bytes u32
-//   4  kind u8         16  time_us i64       28 commits u32   40 topic bytes
-//   5  flags u8                              32 events u32       types   { flags u8, length u8,
-//   name } 6  topic bytes u16                                           commits { events u32, lsn
-//   u64, time i64 }
-//                                                                events  { length u32, type u16 }
-//                                                                body
+// The frame codec. Layout byte by byte: ARCHITECTURE.md, "The frame".
 #include "frame.hpp"
 
 #include <array>
