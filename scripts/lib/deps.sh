@@ -103,6 +103,7 @@ restore_services() {
         local packaged=/usr/share/postgresql-common/createcluster.conf
         if [[ -e $packaged ]]; then
             as_root cp "$packaged" "$CQRS_CLUSTER_CONF"
+            as_root rm -f "$CQRS_CLUSTER_CONF.ucf-dist"
         else
             as_root rm -f "$CQRS_CLUSTER_CONF"
         fi
