@@ -62,8 +62,9 @@ void store(const Setting& setting, const std::string& text, const std::string& w
            Settings& settings) {
     const auto expected = setting.store(text, settings);
     if (expected.empty()) return;
-    throw ConfigError(fmt::format("{}: \"{}\" is not valid; expected {}", where,
-                                  setting.secret ? redact(text) : text, expected));
+    // A malformed URL cannot be redacted with certainty: it is not repeated.
+    throw ConfigError(fmt::format("{}: {} is not valid; expected {}", where,
+                                  setting.secret ? "the value" : '"' + text + '"', expected));
 }
 
 // Values of the file for settings that neither flag nor environment gave.

@@ -1,0 +1,24 @@
+#include "admin/events.hpp"
+
+#include <simdjson.h>
+
+#include <stdexcept>
+
+namespace cqrs {
+
+void for_each_event(std::string_view body, const std::function<void(std::string_view)>& use) {
+    namespace json = simdjson::ondemand;
+    try {
+        const simdjson::padded_string padded(body);
+        json::parser parser;
+        json::document document = parser.iterate(padded);
+        for (auto element : document.get_array()) {
+            json::object object = element.get_object();
+            use(std::string_view(object.raw_json()));
+        }
+    } catch (const simdjson::simdjson_error& e) {
+        throw std::invalid_argument(e.what());
+    }
+}
+
+}  // namespace cqrs

@@ -1,0 +1,143 @@
+#include "admin/tail.hpp"
+
+#include <fmt/format.h>
+#include <poll.h>
+#include <spdlog/spdlog.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <random>
+#include <stdexcept>
+#include <string>
+
+#include "admin/events.hpp"
+#include "broker/connection.hpp"
+#include "broker/names.hpp"
+
+namespace cqrs {
+namespace {
+
+constexpr int prefetch = 64;
+constexpr int access_refused = 403;
+
+// Written until the pipe is closed: head -1 behind us is an end, not an error.
+class Printer {
+  public:
+    explicit Printer(std::size_t limit) : limit_(limit) {}
+
+    void print(std::string_view event) {
+        if (done_) return;
+        std::string line(event);
+        // Between the tokens of an embedded json value line ends are white space; in strings JSON
+        // has none. One event stays one line.
+        for (char& c : line) {
+            if (c == '\n' || c == '\r') c = ' ';
+        }
+        line += '\n';
+        write(line);
+        if (++printed_ == limit_) done_ = true;
+    }
+    void flush() {
+        if (std::fflush(stdout) != 0) failed();
+    }
+    bool done() const noexcept { return done_; }
+
+  private:
+    void write(const std::string& line) {
+        if (std::fwrite(line.data(), 1, line.size(), stdout) != line.size()) failed();
+    }
+    void failed() {
+        if (errno != EPIPE) {
+            throw std::runtime_error(fmt::format("tail: cannot write: {}", std::strerror(errno)));
+        }
+        done_ = true;
+    }
+
+    std::size_t limit_, printed_ = 0;
+    bool done_ = false;
+};
+
+// A queue of our own: exclusive, so that it goes when we go.
+std::string queue_of_our_own() {
+    std::random_device random;
+    return fmt::format("cqrs.tail.{:08x}{:08x}", random(), random());
+}
+
+broker::Connection subscribe(const Settings& settings) {
+    auto connection = broker::Connection::open(settings.broker_url, settings.broker_cacert,
+                                               "cqrs-replicator tail");
+    connection.declare_exchanges();
+    const auto queue = queue_of_our_own();
+    broker::QueueOptions options;
+    options.durable = false;
+    options.exclusive = true;
+    options.auto_delete = true;
+    connection.declare_queue(queue, options);
+    for (const auto& pattern : settings.types) {
+        connection.bind_queue(queue, broker::event_exchange, pattern);
+    }
+    connection.consume(queue, prefetch);
+    return connection;
+}
+
+// Sleeps until the broker has sent something, stop was requested or a second has passed (the
+// heartbeats of AMQP want a look at the connection now and then).
+void wait(const broker::Connection& connection, const Stop& stop) {
+    if (connection.buffered()) return;
+    pollfd fds[2] = {{connection.socket(), POLLIN, 0}, {stop.fd(), POLLIN, 0}};
+    poll(fds, 2, 1000);
+}
+
+void print_message(const broker::Delivery& delivery, Printer& printer) {
+    try {
+        for_each_event(delivery.body, [&](std::string_view event) { printer.print(event); });
+    } catch (const std::invalid_argument& e) {
+        spdlog::warn("tail: a message with key {} is not an array of events: {}",
+                     delivery.routing_key, e.what());
+    }
+    printer.flush();
+}
+
+void follow(broker::Connection& connection, Stop& stop, Printer& printer) {
+    while (!stop.requested() && !printer.done()) {
+        const auto event = connection.next(std::chrono::milliseconds(0));
+        if (!event) {
+            wait(connection, stop);
+        } else if (const auto* delivery = std::get_if<broker::Delivery>(&*event)) {
+            print_message(*delivery, printer);
+            connection.ack(delivery->tag, false);
+        } else if (std::holds_alternative<broker::Cancelled>(*event)) {
+            throw broker::Error(0, "the queue was deleted");
+        }
+    }
+}
+
+}  // namespace
+
+int run_tail(const Settings& settings, Stop& stop) {
+    Printer printer(settings.count);
+    Backoff backoff;
+    bool down = false;
+    while (!stop.requested() && !printer.done()) {
+        try {
+            auto connection = subscribe(settings);
+            spdlog::log(down ? spdlog::level::warn : spdlog::level::info, "tail: listening at {}{}",
+                        connection.host(), down ? "; events of the meantime were not seen" : "");
+            down = false;
+            backoff.reset();
+            follow(connection, stop, printer);
+        } catch (const broker::Error& e) {
+            if (e.code() == access_refused) {
+                spdlog::error("tail: {}", e.what());
+                return 1;
+            }
+            if (!down) spdlog::warn("tail: {}; trying again", e.what());
+            down = true;
+            stop.wait_for(backoff.next());
+        }
+    }
+    return 0;
+}
+
+}  // namespace cqrs
