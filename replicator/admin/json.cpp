@@ -4,6 +4,8 @@
 
 #include <cmath>
 
+#include "event.hpp"
+
 namespace cqrs {
 
 JsonWriter& JsonWriter::value(double number) {
@@ -12,18 +14,15 @@ JsonWriter& JsonWriter::value(double number) {
 }
 
 void JsonWriter::quote(std::string_view text) {
-    out_ += '"';
-    for (const char c : text) {
-        if (c == '"' || c == '\\') {
-            out_ += '\\';
-            out_ += c;
-        } else if (static_cast<unsigned char>(c) < 0x20) {
-            out_ += fmt::format("\\u{:04x}", static_cast<unsigned>(c));
-        } else {
-            out_ += c;
-        }
+    const auto start = out_.size();
+    if (append_json_string(out_, text)) return;
+    // Not UTF-8 (an error text of a server in another encoding): shown, but not as it is.
+    out_.resize(start);
+    std::string ascii(text);
+    for (char& c : ascii) {
+        if (static_cast<unsigned char>(c) >= 0x80) c = '?';
     }
-    out_ += '"';
+    if (!append_json_string(out_, ascii)) out_.append("\"\"");
 }
 
 }  // namespace cqrs
