@@ -1,0 +1,240 @@
+// The checks of publish() and subscribe(); the event triggers repeat them after DDL.
+#include "identity.hpp"
+
+#include "compat.hpp"
+#include "names.hpp"
+
+extern "C" {
+#include "access/htup_details.h"
+#include "access/relation.h"
+#include "catalog/catalog.h"
+#include "catalog/namespace.h"
+#include "catalog/partition.h"
+#include "catalog/pg_index.h"
+#include "catalog/pg_inherits.h"
+#include "catalog/pg_namespace.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/relcache.h"
+#include "utils/syscache.h"
+}
+
+namespace cqrs {
+
+const char* verb_of(Use use) { return use == Use::publish ? "publish" : "subscribe"; }
+
+namespace {
+
+const char* kind_name(char relkind) {
+    switch (relkind) {
+        case RELKIND_VIEW:
+            return "a view";
+        case RELKIND_MATVIEW:
+            return "a materialized view";
+        case RELKIND_FOREIGN_TABLE:
+            return "a foreign table";
+        case RELKIND_SEQUENCE:
+            return "a sequence";
+        case RELKIND_COMPOSITE_TYPE:
+            return "a composite type";
+        case RELKIND_INDEX:
+        case RELKIND_PARTITIONED_INDEX:
+            return "an index";
+        default:
+            return "not a table";
+    }
+}
+
+bool usable_index(Relation rel, Oid index, bool* primary) {
+    HeapTuple tuple = SearchSysCache1(INDEXRELID, ObjectIdGetDatum(index));
+    if (!HeapTupleIsValid(tuple)) return false;
+    auto* form = reinterpret_cast<Form_pg_index>(GETSTRUCT(tuple));
+    *primary = form->indisprimary;
+    bool usable = form->indisunique && form->indimmediate && form->indisvalid && form->indislive &&
+                  heap_attisnull(tuple, Anum_pg_index_indpred, nullptr);
+    for (int i = 0; usable && i < form->indnkeyatts; i++) {
+        AttrNumber column = form->indkey.values[i];
+        usable = column > 0 && TupleDescAttr(RelationGetDescr(rel), column - 1)->attnotnull;
+    }
+    ReleaseSysCache(tuple);
+    return usable;
+}
+
+bool has_usable_primary_key(Relation rel) {
+    ListCell* cell;
+    foreach (cell, RelationGetIndexList(rel)) {
+        bool primary;
+        if (usable_index(rel, lfirst_oid(cell), &primary) && primary) return true;
+    }
+    return false;
+}
+
+bool has_usable_identity_index(Relation rel) {
+    Oid index = RelationGetReplicaIndex(rel);
+    bool primary;
+    return OidIsValid(index) && usable_index(rel, index, &primary);
+}
+
+void check_identity(Relation rel, Use use) {
+    const char* name = table_name(RelationGetRelid(rel));
+    bool primary_key = has_usable_primary_key(rel);
+    // A replica is written by key, whatever its own replica identity says.
+    if (use == Use::subscribe) {
+        if (!primary_key && !has_usable_identity_index(rel))
+            ereport(ERROR,
+                    (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                     errmsg("cannot subscribe table %s without a key", name),
+                     errdetail("Events are applied by key; the table has no primary key."),
+                     errhint("ALTER TABLE %s ADD PRIMARY KEY (...), with the columns that are the key "
+                             "of the published table.",
+                             name)));
+        return;
+    }
+    switch (rel->rd_rel->relreplident) {
+        case REPLICA_IDENTITY_NOTHING:
+            ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                            errmsg("cannot publish table %s with REPLICA IDENTITY NOTHING", name),
+                            errdetail("Its UPDATEs and DELETEs would not say which row they change."),
+                            errhint("ALTER TABLE %s REPLICA IDENTITY DEFAULT, with a primary key.",
+                                    name)));
+            break;
+        case REPLICA_IDENTITY_FULL:
+            if (!primary_key)
+                ereport(ERROR,
+                        (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                         errmsg("cannot publish table %s with REPLICA IDENTITY FULL and no primary key",
+                                name),
+                         errdetail("Two equal rows could not be told apart on a replica."),
+                         errhint("ALTER TABLE %s ADD PRIMARY KEY (...).", name)));
+            break;
+        case REPLICA_IDENTITY_INDEX:
+            if (!has_usable_identity_index(rel))
+                ereport(ERROR,
+                        (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                         errmsg("cannot publish table %s without its replica identity index", name),
+                         errdetail("The index of its REPLICA IDENTITY does not exist, or is not an "
+                                   "immediate, unique and complete one on NOT NULL columns."),
+                         errhint("ALTER TABLE %s REPLICA IDENTITY DEFAULT, with a primary key, or "
+                                 "REPLICA IDENTITY USING INDEX with another index.",
+                                 name)));
+            break;
+        default:
+            if (!primary_key)
+                ereport(ERROR,
+                        (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                         errmsg("cannot publish table %s without a key", name),
+                         errdetail("It has no primary key (a deferrable one does not count), so its "
+                                   "UPDATEs and DELETEs would not say which row they change."),
+                         errhint("ALTER TABLE %s ADD PRIMARY KEY (...), or ALTER TABLE %s REPLICA "
+                                 "IDENTITY USING INDEX a unique index on NOT NULL columns.",
+                                 name, name)));
+    }
+}
+
+void check_kind(Relation rel, Use use) {
+    const char* name = table_name(RelationGetRelid(rel));
+    char kind = rel->rd_rel->relkind;
+    if (kind != RELKIND_RELATION && kind != RELKIND_PARTITIONED_TABLE)
+        ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE), errmsg("cannot %s %s", verb_of(use), name),
+                        errdetail("It is %s.", kind_name(kind)),
+                        errhint("Name the table that the rows are stored in.")));
+    Oid schema = RelationGetNamespace(rel);
+    if (IsCatalogRelation(rel) || schema == get_namespace_oid("information_schema", true) ||
+        schema == get_namespace_oid("cqrs", true))
+        ereport(ERROR,
+                (errcode(ERRCODE_WRONG_OBJECT_TYPE), errmsg("cannot %s %s", verb_of(use), name),
+                 errdetail("It is a system catalog, or a table of pg_cqrs itself."),
+                 errhint("Name a table of your own.")));
+    if (rel->rd_rel->relpersistence == RELPERSISTENCE_TEMP)
+        ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE),
+                        errmsg("cannot %s temporary table %s", verb_of(use), name),
+                        errdetail("Its changes are not in the WAL and it ends with its session."),
+                        errhint("Create it without TEMPORARY.")));
+    if (rel->rd_rel->relpersistence == RELPERSISTENCE_UNLOGGED)
+        ereport(ERROR,
+                (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                 errmsg("cannot %s unlogged table %s", verb_of(use), name),
+                 errdetail("Its changes are not in the WAL, and it is empty after a crash."),
+                 errhint("ALTER TABLE %s SET LOGGED.", name)));
+}
+
+bool in_use(Oid relation, Use use) {
+    Published row;
+    return use == Use::publish ? find_published(relation, &row) : find_subscribed(relation);
+}
+
+// One row, one event: a table and a table that holds it must not both be published or subscribed.
+void check_overlap(Relation rel, Use use) {
+    const char* participle = use == Use::publish ? "published" : "subscribed";
+    Oid relation = RelationGetRelid(rel);
+    ListCell* cell;
+    if (rel->rd_rel->relispartition) {
+        foreach (cell, get_partition_ancestors(relation)) {
+            if (!in_use(lfirst_oid(cell), use)) continue;
+            const char* root = table_name(lfirst_oid(cell));
+            ereport(ERROR, (errcode(ERRCODE_DUPLICATE_OBJECT),
+                            errmsg("cannot %s %s", verb_of(use), table_name(relation)),
+                            errdetail("It is a partition of %s, which is %s: its rows are covered.",
+                                      root, participle),
+                            errhint("Nothing is to be done; or un%s %s first.", verb_of(use), root)));
+        }
+    }
+    if (rel->rd_rel->relkind != RELKIND_PARTITIONED_TABLE) return;
+    foreach (cell, find_all_inheritors(relation, AccessShareLock, nullptr)) {
+        if (lfirst_oid(cell) == relation || !in_use(lfirst_oid(cell), use)) continue;
+        const char* leaf = table_name(lfirst_oid(cell));
+        ereport(ERROR, (errcode(ERRCODE_DUPLICATE_OBJECT),
+                        errmsg("cannot %s %s", verb_of(use), table_name(relation)),
+                        errdetail("Its partition %s is %s on its own.", leaf, participle),
+                        errhint("Un%s %s first.", verb_of(use), leaf)));
+    }
+}
+
+}  // namespace
+
+void check_owner(Oid relation, Use use) {
+    if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relation)))
+        ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE),
+                        errmsg("relation with OID %u does not exist", relation)));
+    if (owns_table(relation, GetUserId())) return;
+    ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+                    errmsg("must be owner of table %s", table_name(relation)),
+                    errdetail("Only its owner can %s it: that passes its rows on.", verb_of(use)),
+                    errhint("SET ROLE to the owner, or ask it to.")));
+}
+
+void check_table(Oid relation, Use use) {
+    Relation rel = relation_open(relation, AccessShareLock);
+    check_kind(rel, use);
+    check_overlap(rel, use);
+    check_identity(rel, use);
+    if (rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE) {
+        ListCell* cell;
+        foreach (cell, find_all_inheritors(relation, AccessShareLock, nullptr)) {
+            if (lfirst_oid(cell) == relation) continue;
+            Relation leaf = relation_open(lfirst_oid(cell), AccessShareLock);
+            check_kind(leaf, use);
+            check_identity(leaf, use);
+            relation_close(leaf, NoLock);
+        }
+    }
+    relation_close(rel, NoLock);
+}
+
+void check_prefix(const char* prefix) {
+    if (prefix == nullptr)
+        ereport(ERROR,
+                (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("the prefix must not be NULL"),
+                 errhint("A prefix is the first part of the events' types: 'parking' gives "
+                         "parking.create, parking.update and so on.")));
+    const char* wrong = names::wrong_prefix(prefix);
+    if (wrong != nullptr)
+        ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+                        errmsg("invalid event prefix \"%s\"", prefix), errdetail("%s", wrong),
+                        errhint("Use words of ASCII letters, digits, underscores and hyphens, joined by "
+                                "dots, at most 50 bytes: 'parking' or 'parking.reservation'.")));
+}
+
+}  // namespace cqrs

@@ -1,0 +1,23 @@
+// Which tables can be published or subscribed: what an event must carry to be applied elsewhere.
+#pragma once
+
+#include "catalog.hpp"
+
+namespace cqrs {
+
+enum class Use { publish, subscribe };
+
+// "publish" or "subscribe", for messages.
+const char* verb_of(Use use);
+
+// ERROR unless the caller owns the table. Before any lock is taken.
+void check_owner(Oid relation, Use use);
+
+// ERROR unless rows of `relation` (and of each of its partitions) can be told apart by a key that
+// UPDATE and DELETE carry, survive a crash, and are not covered by another published or subscribed table.
+void check_table(Oid relation, Use use);
+
+// ERROR (22023) unless well-formed; ERROR (22004) if nullptr.
+void check_prefix(const char* prefix);
+
+}  // namespace cqrs
