@@ -52,8 +52,8 @@ bool find_row(const char* table, AttrNumber column, RegProcedure equals, Datum k
     if (!OidIsValid(oid)) return false;
     Relation rel = table_open(oid, AccessShareLock);
     ScanKeyData scan_key;
-    ScanKeyEntryInitialize(&scan_key, 0, column, InvalidStrategy, InvalidOid, C_COLLATION_OID, equals,
-                           key);
+    ScanKeyEntryInitialize(&scan_key, 0, column, InvalidStrategy, InvalidOid, C_COLLATION_OID,
+                           equals, key);
     SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, nullptr, 1, &scan_key);
     HeapTuple row = systable_getnext(scan);
     if (HeapTupleIsValid(row)) found(row, RelationGetDescr(rel));
@@ -110,8 +110,9 @@ CatalogWriter begin_catalog_write() {
     CatalogWriter writer{};
     Oid table = catalog_table("published");
     if (!OidIsValid(table))
-        ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE), errmsg("table cqrs.published does not exist"),
-                        errhint("Run CREATE EXTENSION pg_cqrs in this database.")));
+        ereport(ERROR,
+                (errcode(ERRCODE_UNDEFINED_TABLE), errmsg("table cqrs.published does not exist"),
+                 errhint("Run CREATE EXTENSION pg_cqrs in this database.")));
     Relation rel = table_open(table, AccessShareLock);
     Oid owner = rel->rd_rel->relowner;
     table_close(rel, AccessShareLock);

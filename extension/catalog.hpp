@@ -1,16 +1,16 @@
-// Reading and writing pg_cqrs' own tables (schema cqrs), and what hangs on them: invalidation of the
-// plugin's cache, the resync marker at commit, the command guard.
+// Reading and writing pg_cqrs' own tables (schema cqrs), and what hangs on them: invalidation of
+// the plugin's cache, the resync marker at commit, the command guard.
 //
 // Plain data only: every function here may ereport, so callers hold nothing with a destructor.
 #pragma once
 
+#include "event.hpp"
 #include "guard.hpp"
-#include "names.hpp"
 
 namespace cqrs {
 
 struct Published {
-    char prefix[names::max_prefix + 1];
+    char prefix[kMaxPrefix + 1];
     bool notify;
 };
 
@@ -26,7 +26,8 @@ bool find_published_prefix(const char* prefix, Oid* relation);
 bool find_subscribed(Oid relation);
 bool find_subscribed_prefix(const char* prefix, Oid* relation);
 
-// `relation` itself or the nearest table that it is a partition of that is published; else InvalidOid.
+// `relation` itself or the nearest table that it is a partition of that is published; else
+// InvalidOid.
 Oid published_root(Oid relation, Published* out);
 
 // Writes of cqrs' tables: SPI with the rights of the extension's owner and a pinned search_path,
@@ -45,14 +46,17 @@ uint64 catalog_execute(const char* sql, int count, const Oid* types, const Datum
 // and its partitions' with it.
 void invalidate_with_partitions(Oid relation);
 
-// The transaction's message that the rows of `prefix` changed in a way that the stream does not carry.
+// The transaction's message that the rows of `prefix` changed in a way that the stream does not
+// carry.
 void write_resync(const char* prefix, const char* reason);
 
-// At the end of this transaction: if `relation` is published by then and is not empty, write_resync().
+// At the end of this transaction: if `relation` is published by then and is not empty,
+// write_resync().
 void resync_at_commit(Oid relation);
 
-// ERROR (25006) if this database is a replica that is subscribed to `relation`. Takes the lock that a
-// writer of the table needs anyway, so that register_replica() and subscribe() cannot slip between.
+// ERROR (25006) if this database is a replica that is subscribed to `relation`. Takes the lock that
+// a writer of the table needs anyway, so that register_replica() and subscribe() cannot slip
+// between.
 void refuse_on_replica(Oid relation, const char* command);
 
 }  // namespace cqrs

@@ -1,5 +1,6 @@
 // Triggers on cqrs' own tables, ENABLE ALWAYS: whoever writes them (publish(), COPY, pg_restore, a
-// replication origin), caches hear of it. A row in a user_catalog_table sends no invalidation itself.
+// replication origin), caches hear of it. A row in a user_catalog_table sends no invalidation
+// itself.
 #include "catalog.hpp"
 
 extern "C" {
@@ -42,7 +43,8 @@ Datum cqrs_published_changed(PG_FUNCTION_ARGS) {
         if (TRIGGER_FIRED_BY_UPDATE(data->tg_event)) after = relation_of(data->tg_newtuple, desc);
         cqrs::invalidate_with_partitions(before);
         if (after != before) cqrs::invalidate_with_partitions(after);
-        if (TRIGGER_FIRED_BY_INSERT(data->tg_event) || after != before) cqrs::resync_at_commit(after);
+        if (TRIGGER_FIRED_BY_INSERT(data->tg_event) || after != before)
+            cqrs::resync_at_commit(after);
         return PointerGetDatum(nullptr);
     });
 }

@@ -3,7 +3,7 @@
 // write such a message.
 #include "catalog.hpp"
 #include "compat.hpp"
-#include "names.hpp"
+#include "event.hpp"
 
 #include <string_view>
 
@@ -20,59 +20,46 @@ PG_FUNCTION_INFO_V1(cqrs_set_context);
 namespace cqrs {
 namespace {
 
-constexpr int max_depth = 512;                    // of JSON: readers recurse
-constexpr size_t max_data = size_t{14} << 20;     // below the relay's largest event (15 MiB)
+constexpr size_t max_data = size_t{14} << 20;  // below the relay's largest event (15 MiB)
 constexpr size_t max_attribute = 255;
 
-// How deep arrays and objects nest in valid JSON text.
-constexpr int nesting(std::string_view json) {
-    int depth = 0, deepest = 0;
-    bool in_string = false;
-    for (size_t i = 0; i < json.size(); i++) {
-        char c = json[i];
-        if (in_string) {
-            if (c == '\\')
-                i++;
-            else if (c == '"')
-                in_string = false;
-        } else if (c == '"') {
-            in_string = true;
-        } else if (c == '{' || c == '[') {
-            if (++depth > deepest) deepest = depth;
-        } else if (c == '}' || c == ']') {
-            depth--;
-        }
-    }
-    return deepest;
-}
-static_assert(nesting(R"({"a":["[[",{}]})") == 3);
-
 void check_type(const char* type) {
-    if (const char* wrong = names::wrong_type(type))
+    const char* wrong = nullptr;
+    if (strlen(type) > kMaxType)
+        wrong = "It is longer than 63 bytes.";
+    else if (reserved_topic(topic_of(type)))
+        wrong = "The topics \"cqrs\" and \"heartbeat\" are reserved.";
+    else if (!valid_type(type))
+        wrong = "It is not two or more words joined by dots, the first beginning with a letter.";
+    if (wrong != nullptr)
         ereport(ERROR,
-                (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("invalid event type \"%s\"", type),
-                 errdetail("%s", wrong),
+                (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+                 errmsg("invalid event type \"%s\"", type), errdetail("%s", wrong),
                  errhint("Use two or more words of ASCII letters, digits, underscores and hyphens, "
                          "joined by dots: 'parking.opened'.")));
-    const char* dot = strrchr(type, '.');
+    TypeParts parts = split_type(type);
+    if (!table_verb(parts.verb)) return;
     Oid relation;
-    if (!names::table_verb(dot + 1)) return;
-    char* prefix = pnstrdup(type, dot - type);
+    char* prefix = pnstrdup(parts.prefix.data(), parts.prefix.size());
     if (find_published_prefix(prefix, &relation))
-        ereport(ERROR, (errcode(ERRCODE_RESERVED_NAME), errmsg("event type \"%s\" is reserved", type),
-                        errdetail("It says that a row of %s changed; only a change of the table can.",
-                                  table_name(relation)),
-                        errhint("Choose another last word than create, update, delete, truncate, "
-                                "resync and stop.")));
+        ereport(ERROR,
+                (errcode(ERRCODE_RESERVED_NAME), errmsg("event type \"%s\" is reserved", type),
+                 errdetail("It says that a row of %s changed; only a change of the table can.",
+                           table_name(relation)),
+                 errhint("Choose another last word than create, update, delete, truncate, "
+                         "resync and stop.")));
 }
 
-char* utf8(char* text) { return pg_server_to_any(text, static_cast<int>(strlen(text)), PG_UTF8); }
+char* utf8(char* text) {
+    return pg_server_to_any(text, static_cast<int>(strlen(text)), PG_UTF8);
+}
 
 void check_attribute(const char* name, std::string_view value) {
     if (value.size() > max_attribute)
-        ereport(ERROR, (errcode(ERRCODE_STRING_DATA_RIGHT_TRUNCATION), errmsg("%s is too long", name),
-                        errdetail("It has %zu bytes in UTF-8; at most 255 are allowed.", value.size()),
-                        errhint("Pass an identifier, and the rest in the event's data.")));
+        ereport(ERROR,
+                (errcode(ERRCODE_STRING_DATA_RIGHT_TRUNCATION), errmsg("%s is too long", name),
+                 errdetail("It has %zu bytes in UTF-8; at most 255 are allowed.", value.size()),
+                 errhint("Pass an identifier, and the rest in the event's data.")));
     for (unsigned char c : value)
         if (c < 0x20 || c == 0x7f)
             ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -80,24 +67,6 @@ void check_attribute(const char* name, std::string_view value) {
                             errdetail("CloudEvents attributes are printable text."),
                             errhint("Encode it, for example with encode(..., 'hex').")));
 }
-
-constexpr bool lower_hex(std::string_view s, bool may_be_zero) {
-    bool zero = true;
-    for (char c : s) {
-        if (!((c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'))) return false;
-        zero = zero && c == '0';
-    }
-    return may_be_zero || !zero;
-}
-
-// W3C Trace Context: version-trace id-parent id-flags, version not ff, ids not all zero.
-constexpr bool valid_traceparent(std::string_view s) {
-    return s.size() == 55 && s[2] == '-' && s[35] == '-' && s[52] == '-' &&
-           lower_hex(s.substr(0, 2), true) && s.substr(0, 2) != "ff" &&
-           lower_hex(s.substr(3, 32), false) && lower_hex(s.substr(36, 16), false) &&
-           lower_hex(s.substr(53, 2), true);
-}
-static_assert(valid_traceparent("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"));
 
 char* attribute(FunctionCallInfo fcinfo, int number, const char* name) {
     if (PG_ARGISNULL(number)) return pstrdup("");
@@ -113,7 +82,8 @@ Datum cqrs_emit(PG_FUNCTION_ARGS) {
     return cqrs::guarded([&] {
         if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
             ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-                            errmsg("the %s of an event must not be NULL", PG_ARGISNULL(0) ? "type" : "data"),
+                            errmsg("the %s of an event must not be NULL",
+                                   PG_ARGISNULL(0) ? "type" : "data"),
                             errhint("Pass '{}' for an event without data.")));
         char* type = text_to_cstring(PG_GETARG_TEXT_PP(0));
         cqrs::check_type(type);
@@ -126,10 +96,10 @@ Datum cqrs_emit(PG_FUNCTION_ARGS) {
                             errdetail("It has %zu bytes; at most %zu are allowed.", json_size,
                                       cqrs::max_data),
                             errhint("Store it in a table and emit its key.")));
-        if (cqrs::nesting({json, json_size}) > cqrs::max_depth)
+        if (cqrs::json_depth({json, json_size}, cqrs::kMaxJsonDepth) > cqrs::kMaxJsonDepth)
             ereport(ERROR, (errcode(ERRCODE_STATEMENT_TOO_COMPLEX),
                             errmsg("the data of event \"%s\" nests too deeply", type),
-                            errdetail("Arrays and objects may nest %d deep.", cqrs::max_depth),
+                            errdetail("Arrays and objects may nest %d deep.", cqrs::kMaxJsonDepth),
                             errhint("Flatten it, or pass the inner part as a string.")));
         char* bytes = static_cast<char*>(palloc(type_size + json_size));
         memcpy(bytes, type, type_size);
@@ -148,8 +118,9 @@ Datum cqrs_set_context(PG_FUNCTION_ARGS) {
             ereport(ERROR,
                     (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
                      errmsg("invalid traceparent \"%s\"", values[2]),
-                     errdetail("W3C Trace Context: <version>-<trace id>-<parent id>-<flags>, lower-case "
-                               "hexadecimal digits, 2, 32, 16 and 2 of them."),
+                     errdetail(
+                         "W3C Trace Context: <version>-<trace id>-<parent id>-<flags>, lower-case "
+                         "hexadecimal digits, 2, 32, 16 and 2 of them."),
                      errhint("Pass the header as your tracer made it, or NULL.")));
         char bytes[3 * (cqrs::max_attribute + 1)];
         size_t size = 0;

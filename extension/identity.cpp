@@ -2,7 +2,6 @@
 #include "identity.hpp"
 
 #include "compat.hpp"
-#include "names.hpp"
 
 extern "C" {
 #include "access/htup_details.h"
@@ -23,7 +22,9 @@ extern "C" {
 
 namespace cqrs {
 
-const char* verb_of(Use use) { return use == Use::publish ? "publish" : "subscribe"; }
+const char* verb_of(Use use) {
+    return use == Use::publish ? "publish" : "subscribe";
+}
 
 namespace {
 
@@ -83,31 +84,34 @@ void check_identity(Relation rel, Use use) {
     // A replica is written by key, whatever its own replica identity says.
     if (use == Use::subscribe) {
         if (!primary_key && !has_usable_identity_index(rel))
-            ereport(ERROR,
-                    (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-                     errmsg("cannot subscribe table %s without a key", name),
-                     errdetail("Events are applied by key; the table has no primary key."),
-                     errhint("ALTER TABLE %s ADD PRIMARY KEY (...), with the columns that are the key "
-                             "of the published table.",
-                             name)));
+            ereport(
+                ERROR,
+                (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                 errmsg("cannot subscribe table %s without a key", name),
+                 errdetail("Events are applied by key; the table has no primary key."),
+                 errhint("ALTER TABLE %s ADD PRIMARY KEY (...), with the columns that are the key "
+                         "of the published table.",
+                         name)));
         return;
     }
     switch (rel->rd_rel->relreplident) {
         case REPLICA_IDENTITY_NOTHING:
-            ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-                            errmsg("cannot publish table %s with REPLICA IDENTITY NOTHING", name),
-                            errdetail("Its UPDATEs and DELETEs would not say which row they change."),
-                            errhint("ALTER TABLE %s REPLICA IDENTITY DEFAULT, with a primary key.",
-                                    name)));
+            ereport(
+                ERROR,
+                (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                 errmsg("cannot publish table %s with REPLICA IDENTITY NOTHING", name),
+                 errdetail("Its UPDATEs and DELETEs would not say which row they change."),
+                 errhint("ALTER TABLE %s REPLICA IDENTITY DEFAULT, with a primary key.", name)));
             break;
         case REPLICA_IDENTITY_FULL:
             if (!primary_key)
-                ereport(ERROR,
-                        (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-                         errmsg("cannot publish table %s with REPLICA IDENTITY FULL and no primary key",
-                                name),
-                         errdetail("Two equal rows could not be told apart on a replica."),
-                         errhint("ALTER TABLE %s ADD PRIMARY KEY (...).", name)));
+                ereport(
+                    ERROR,
+                    (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                     errmsg("cannot publish table %s with REPLICA IDENTITY FULL and no primary key",
+                            name),
+                     errdetail("Two equal rows could not be told apart on a replica."),
+                     errhint("ALTER TABLE %s ADD PRIMARY KEY (...).", name)));
             break;
         case REPLICA_IDENTITY_INDEX:
             if (!has_usable_identity_index(rel))
@@ -122,14 +126,15 @@ void check_identity(Relation rel, Use use) {
             break;
         default:
             if (!primary_key)
-                ereport(ERROR,
-                        (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-                         errmsg("cannot publish table %s without a key", name),
-                         errdetail("It has no primary key (a deferrable one does not count), so its "
-                                   "UPDATEs and DELETEs would not say which row they change."),
-                         errhint("ALTER TABLE %s ADD PRIMARY KEY (...), or ALTER TABLE %s REPLICA "
-                                 "IDENTITY USING INDEX a unique index on NOT NULL columns.",
-                                 name, name)));
+                ereport(
+                    ERROR,
+                    (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                     errmsg("cannot publish table %s without a key", name),
+                     errdetail("It has no primary key (a deferrable one does not count), so its "
+                               "UPDATEs and DELETEs would not say which row they change."),
+                     errhint("ALTER TABLE %s ADD PRIMARY KEY (...), or ALTER TABLE %s REPLICA "
+                             "IDENTITY USING INDEX a unique index on NOT NULL columns.",
+                             name, name)));
     }
 }
 
@@ -137,9 +142,10 @@ void check_kind(Relation rel, Use use) {
     const char* name = table_name(RelationGetRelid(rel));
     char kind = rel->rd_rel->relkind;
     if (kind != RELKIND_RELATION && kind != RELKIND_PARTITIONED_TABLE)
-        ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE), errmsg("cannot %s %s", verb_of(use), name),
-                        errdetail("It is %s.", kind_name(kind)),
-                        errhint("Name the table that the rows are stored in.")));
+        ereport(ERROR,
+                (errcode(ERRCODE_WRONG_OBJECT_TYPE), errmsg("cannot %s %s", verb_of(use), name),
+                 errdetail("It is %s.", kind_name(kind)),
+                 errhint("Name the table that the rows are stored in.")));
     Oid schema = RelationGetNamespace(rel);
     if (IsCatalogRelation(rel) || schema == get_namespace_oid("information_schema", true) ||
         schema == get_namespace_oid("cqrs", true))
@@ -153,11 +159,10 @@ void check_kind(Relation rel, Use use) {
                         errdetail("Its changes are not in the WAL and it ends with its session."),
                         errhint("Create it without TEMPORARY.")));
     if (rel->rd_rel->relpersistence == RELPERSISTENCE_UNLOGGED)
-        ereport(ERROR,
-                (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-                 errmsg("cannot %s unlogged table %s", verb_of(use), name),
-                 errdetail("Its changes are not in the WAL, and it is empty after a crash."),
-                 errhint("ALTER TABLE %s SET LOGGED.", name)));
+        ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                        errmsg("cannot %s unlogged table %s", verb_of(use), name),
+                        errdetail("Its changes are not in the WAL, and it is empty after a crash."),
+                        errhint("ALTER TABLE %s SET LOGGED.", name)));
 }
 
 bool in_use(Oid relation, Use use) {
@@ -174,11 +179,12 @@ void check_overlap(Relation rel, Use use) {
         foreach (cell, get_partition_ancestors(relation)) {
             if (!in_use(lfirst_oid(cell), use)) continue;
             const char* root = table_name(lfirst_oid(cell));
-            ereport(ERROR, (errcode(ERRCODE_DUPLICATE_OBJECT),
-                            errmsg("cannot %s %s", verb_of(use), table_name(relation)),
-                            errdetail("It is a partition of %s, which is %s: its rows are covered.",
-                                      root, participle),
-                            errhint("Nothing is to be done; or un%s %s first.", verb_of(use), root)));
+            ereport(ERROR,
+                    (errcode(ERRCODE_DUPLICATE_OBJECT),
+                     errmsg("cannot %s %s", verb_of(use), table_name(relation)),
+                     errdetail("It is a partition of %s, which is %s: its rows are covered.", root,
+                               participle),
+                     errhint("Nothing is to be done; or un%s %s first.", verb_of(use), root)));
         }
     }
     if (rel->rd_rel->relkind != RELKIND_PARTITIONED_TABLE) return;
@@ -229,12 +235,19 @@ void check_prefix(const char* prefix) {
                 (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("the prefix must not be NULL"),
                  errhint("A prefix is the first part of the events' types: 'parking' gives "
                          "parking.create, parking.update and so on.")));
-    const char* wrong = names::wrong_prefix(prefix);
+    const char* wrong = nullptr;
+    if (strlen(prefix) > kMaxPrefix)
+        wrong = "It is longer than 50 bytes.";
+    else if (!valid_prefix(prefix))
+        wrong = "It is not words joined by dots, the first beginning with a letter.";
+    else if (reserved_topic(topic_of(prefix)))
+        wrong = "The topics \"cqrs\" and \"heartbeat\" are reserved.";
     if (wrong != nullptr)
-        ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-                        errmsg("invalid event prefix \"%s\"", prefix), errdetail("%s", wrong),
-                        errhint("Use words of ASCII letters, digits, underscores and hyphens, joined by "
-                                "dots, at most 50 bytes: 'parking' or 'parking.reservation'.")));
+        ereport(ERROR,
+                (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+                 errmsg("invalid event prefix \"%s\"", prefix), errdetail("%s", wrong),
+                 errhint("Use words of ASCII letters, digits, underscores and hyphens, joined by "
+                         "dots, at most 50 bytes: 'parking' or 'parking.reservation'.")));
 }
 
 }  // namespace cqrs

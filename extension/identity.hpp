@@ -14,7 +14,8 @@ const char* verb_of(Use use);
 void check_owner(Oid relation, Use use);
 
 // ERROR unless rows of `relation` (and of each of its partitions) can be told apart by a key that
-// UPDATE and DELETE carry, survive a crash, and are not covered by another published or subscribed table.
+// UPDATE and DELETE carry, survive a crash, and are not covered by another published or subscribed
+// table.
 void check_table(Oid relation, Use use);
 
 // ERROR (22023) unless well-formed; ERROR (22004) if nullptr.

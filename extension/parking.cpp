@@ -34,7 +34,8 @@ struct StatementText {
     Oid types[3];
 };
 
-// RETURNING slot: the whole row as one value of the table's type, whatever columns it is given later.
+// RETURNING slot: the whole row as one value of the table's type, whatever columns it is given
+// later.
 constexpr StatementText texts[statement_count] = {
     {"INSERT INTO %s AS slot (uuid, name, status) VALUES ($1, $2, $3) RETURNING slot",
      3,
@@ -46,7 +47,9 @@ constexpr StatementText texts[statement_count] = {
      "AND slot.status OPERATOR(pg_catalog.=) ANY ($3) RETURNING slot",
      3,
      {UUIDOID, TEXTOID, TEXTARRAYOID}},
-    {"DELETE FROM %s AS slot WHERE slot.uuid OPERATOR(pg_catalog.=) $1 RETURNING slot", 1, {UUIDOID}},
+    {"DELETE FROM %s AS slot WHERE slot.uuid OPERATOR(pg_catalog.=) $1 RETURNING slot",
+     1,
+     {UUIDOID}},
     {"SELECT slot.status FROM %s AS slot WHERE slot.uuid OPERATOR(pg_catalog.=) $1 FOR UPDATE",
      1,
      {UUIDOID}},
@@ -63,7 +66,9 @@ struct Table {
 };
 Table table;
 
-void forget_table(Datum, int, uint32) { table.valid = false; }
+void forget_table(Datum, int, uint32) {
+    table.valid = false;
+}
 
 void find_table(FunctionCallInfo fcinfo, const char* command) {
     static bool registered = false;
@@ -74,8 +79,9 @@ void find_table(FunctionCallInfo fcinfo, const char* command) {
     Oid schema = get_func_namespace(fcinfo->flinfo->fn_oid);
     table.relation = get_relname_relid("parking_slots", schema);
     if (!OidIsValid(table.relation))
-        ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE), errmsg("table parking_slots does not exist"),
-                        errhint("Run CREATE EXTENSION parking CASCADE in this database.")));
+        ereport(ERROR,
+                (errcode(ERRCODE_UNDEFINED_TABLE), errmsg("table parking_slots does not exist"),
+                 errhint("Run CREATE EXTENSION parking CASCADE in this database.")));
     if (!table.valid || table.schema != schema) {
         table.schema = schema;
         table.valid = true;
@@ -93,8 +99,8 @@ uint64 execute(Statement statement, Datum* arguments) {
     const StatementText& text = texts[statement];
     if (table.plans[statement] == nullptr) {
         Oid types[3] = {text.types[0], text.types[1], text.types[2]};
-        SPIPlanPtr plan = SPI_prepare_cursor(psprintf(text.sql, table.name),
-                                             text.arguments, types, CURSOR_OPT_GENERIC_PLAN);
+        SPIPlanPtr plan = SPI_prepare_cursor(psprintf(text.sql, table.name), text.arguments, types,
+                                             CURSOR_OPT_GENERIC_PLAN);
         if (plan == nullptr || SPI_keepplan(plan) != 0) elog(ERROR, "SPI_prepare failed");
         table.plans[statement] = plan;
     }
@@ -119,10 +125,11 @@ void no_such_slot(Datum uuid) {
 
 Datum uuid_argument(FunctionCallInfo fcinfo) {
     if (PG_ARGISNULL(0))
-        ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-                        errmsg("the uuid of a parking slot must not be NULL"),
-                        errdetail("The command changes one slot."),
-                        errhint("SELECT * FROM parking_slot_list(); shows the slots and their uuids.")));
+        ereport(ERROR,
+                (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+                 errmsg("the uuid of a parking slot must not be NULL"),
+                 errdetail("The command changes one slot."),
+                 errhint("SELECT * FROM parking_slot_list(); shows the slots and their uuids.")));
     return PG_GETARG_DATUM(0);
 }
 
@@ -150,16 +157,17 @@ Datum name_argument(FunctionCallInfo fcinfo, int number) {
 Datum status_argument(FunctionCallInfo fcinfo, int number) {
     constexpr const char* hint = "Use 'available', 'blocked' or 'reserved'.";
     if (PG_ARGISNULL(number))
-        ereport(ERROR,
-                (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-                 errmsg("the status of a parking slot must not be NULL"),
-                 errdetail("Leave the argument out for a slot that is available."), errhint("%s", hint)));
+        ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+                        errmsg("the status of a parking slot must not be NULL"),
+                        errdetail("Leave the argument out for a slot that is available."),
+                        errhint("%s", hint)));
     char* status = text_to_cstring(PG_GETARG_TEXT_PP(number));
     if (strcmp(status, "available") != 0 && strcmp(status, "blocked") != 0 &&
         strcmp(status, "reserved") != 0)
-        ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-                        errmsg("unknown status of a parking slot: \"%s\"", status),
-                        errdetail("A slot is available, blocked or reserved."), errhint("%s", hint)));
+        ereport(ERROR,
+                (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+                 errmsg("unknown status of a parking slot: \"%s\"", status),
+                 errdetail("A slot is available, blocked or reserved."), errhint("%s", hint)));
     return PG_GETARG_DATUM(number);
 }
 
@@ -193,14 +201,15 @@ bool allowed(const Transition& transition, const char* status) {
     return false;
 }
 
-// One conditional UPDATE: of two at once the second waits for the first one's row lock and then finds
-// the condition false. Only then the row is looked at (and locked) to say why.
+// One conditional UPDATE: of two at once the second waits for the first one's row lock and then
+// finds the condition false. Only then the row is looked at (and locked) to say why.
 Datum change(FunctionCallInfo fcinfo, const Transition& transition) {
     Datum uuid = uuid_argument(fcinfo);
     find_table(fcinfo, transition.command);
     SPI_connect();
     Datum from[2];
-    for (int i = 0; i < transition.from_count; i++) from[i] = CStringGetTextDatum(transition.from[i]);
+    for (int i = 0; i < transition.from_count; i++)
+        from[i] = CStringGetTextDatum(transition.from[i]);
     Datum arguments[] = {uuid, CStringGetTextDatum(transition.to),
                          PointerGetDatum(construct_array(from, transition.from_count, TEXTOID, -1,
                                                          false, TYPALIGN_INT))};
@@ -209,11 +218,11 @@ Datum change(FunctionCallInfo fcinfo, const Transition& transition) {
         const char* status = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
         // It may have changed back between the two statements; now it is locked.
         if (allowed(transition, status)) continue;
-        ereport(ERROR,
-                (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-                 errmsg("parking slot cannot become %s", transition.to),
-                 errdetail("Slot %s is %s.", DatumGetCString(DirectFunctionCall1(uuid_out, uuid)), status),
-                 errhint("%s", transition.hint)));
+        ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                        errmsg("parking slot cannot become %s", transition.to),
+                        errdetail("Slot %s is %s.",
+                                  DatumGetCString(DirectFunctionCall1(uuid_out, uuid)), status),
+                        errhint("%s", transition.hint)));
     }
     Datum row = returned_row();
     SPI_finish();

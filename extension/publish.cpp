@@ -1,4 +1,5 @@
-// cqrs.publish(), unpublish(), subscribe(), unsubscribe(): rows of cqrs.published and .subscription.
+// cqrs.publish(), unpublish(), subscribe(), unsubscribe(): rows of cqrs.published and
+// .subscription.
 #include "identity.hpp"
 
 extern "C" {
@@ -24,13 +25,14 @@ struct Request {
     bool notify;
 };
 
-Request checked_request(Datum relation, bool no_relation, Datum prefix, bool no_prefix, Datum notify,
-                        bool no_notify, Use use) {
+Request checked_request(Datum relation, bool no_relation, Datum prefix, bool no_prefix,
+                        Datum notify, bool no_notify, Use use) {
     if (no_relation)
         ereport(ERROR,
                 (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("the relation must not be NULL")));
     if (no_notify)
-        ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("notify must not be NULL")));
+        ereport(ERROR,
+                (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("notify must not be NULL")));
     Request request{DatumGetObjectId(relation), no_prefix ? nullptr : TextDatumGetCString(prefix),
                     DatumGetBool(notify)};
     check_prefix(request.prefix);
@@ -39,8 +41,8 @@ Request checked_request(Datum relation, bool no_relation, Datum prefix, bool no_
 }
 
 // Writers that are in their transaction finish first; those that come wait for our commit: whole
-// transactions are published, or subscribed, or not. The catalog's own lock comes first, so that two
-// callers cannot take one prefix.
+// transactions are published, or subscribed, or not. The catalog's own lock comes first, so that
+// two callers cannot take one prefix.
 void lock_for(const Request& request, Use use) {
     LockRelationOid(catalog_table(use == Use::publish ? "published" : "subscription"),
                     ShareRowExclusiveLock);
@@ -51,10 +53,10 @@ void lock_for(const Request& request, Use use) {
 
 // The row that a relation or a prefix has now: at most one of each.
 struct Existing {
-    bool same;          // relation and prefix in one row
-    bool notify;        // of that row
-    char* prefix;       // the relation's other prefix, or nullptr
-    Oid relation;       // the prefix' other relation, or InvalidOid
+    bool same;     // relation and prefix in one row
+    bool notify;   // of that row
+    char* prefix;  // the relation's other prefix, or nullptr
+    Oid relation;  // the prefix' other relation, or InvalidOid
 };
 
 Existing find_existing(const Request& request, const char* sql) {
@@ -94,14 +96,14 @@ constexpr Statements publish_statements = {
 constexpr Statements subscribe_statements = {
     "SELECT relation, prefix, notify FROM cqrs.subscription "
     "WHERE relation OPERATOR(pg_catalog.=) $1 OR prefix OPERATOR(pg_catalog.=) $2",
-    "INSERT INTO cqrs.subscription (relation, prefix, notify, by_extension) VALUES ($1, $2, $3, $4)",
+    "INSERT INTO cqrs.subscription (relation, prefix, notify, by_extension) VALUES ($1, $2, $3, "
+    "$4)",
     "UPDATE cqrs.subscription SET notify = $3 WHERE relation OPERATOR(pg_catalog.=) $1 "
     "AND prefix OPERATOR(pg_catalog.=) $2 AND $4 IS NOT NULL"};
 
 // Once is enough: the same call again changes nothing, but may change notify.
 void store(const Request& request, Use use) {
-    const Statements& statements =
-        use == Use::publish ? publish_statements : subscribe_statements;
+    const Statements& statements = use == Use::publish ? publish_statements : subscribe_statements;
     const char* participle = use == Use::publish ? "published" : "subscribed";
     const char* name = table_name(request.relation);
     lock_for(request, use);
@@ -116,13 +118,14 @@ void store(const Request& request, Use use) {
                      ? errhint("SELECT cqrs.unpublish('%s'); first.", name)
                      : errhint("SELECT cqrs.unsubscribe('%s'); first.", existing.prefix)));
     if (OidIsValid(existing.relation))
-        ereport(ERROR, (errcode(ERRCODE_DUPLICATE_OBJECT),
-                        errmsg("prefix \"%s\" is taken", request.prefix),
-                        errdetail("Table %s is %s as \"%s\".", table_name(existing.relation),
-                                  participle, request.prefix),
-                        errhint("Choose another prefix; \"%s.\" and a word of its own keeps the topic, "
-                                "and with it the order of both tables' events.",
-                                request.prefix)));
+        ereport(
+            ERROR,
+            (errcode(ERRCODE_DUPLICATE_OBJECT), errmsg("prefix \"%s\" is taken", request.prefix),
+             errdetail("Table %s is %s as \"%s\".", table_name(existing.relation), participle,
+                       request.prefix),
+             errhint("Choose another prefix; \"%s.\" and a word of its own keeps the topic, "
+                     "and with it the order of both tables' events.",
+                     request.prefix)));
     Oid types[] = {REGCLASSOID, TEXTOID, BOOLOID, BOOLOID};
     Datum arguments[] = {ObjectIdGetDatum(request.relation), CStringGetTextDatum(request.prefix),
                          BoolGetDatum(request.notify), BoolGetDatum(creating_extension)};
@@ -163,8 +166,8 @@ Datum cqrs_subscribe(PG_FUNCTION_ARGS) {
 Datum cqrs_unpublish(PG_FUNCTION_ARGS) {
     return cqrs::guarded([&] {
         if (PG_ARGISNULL(0))
-            ereport(ERROR,
-                    (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("the relation must not be NULL")));
+            ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+                            errmsg("the relation must not be NULL")));
         Oid relation = PG_GETARG_OID(0);
         cqrs::check_owner(relation, cqrs::Use::publish);
         LockRelationOid(relation, ShareRowExclusiveLock);
@@ -176,8 +179,8 @@ Datum cqrs_unpublish(PG_FUNCTION_ARGS) {
         cqrs::CatalogWriter writer = cqrs::begin_catalog_write();
         Oid types[] = {REGCLASSOID};
         Datum arguments[] = {ObjectIdGetDatum(relation)};
-        cqrs::catalog_execute(
-            "DELETE FROM cqrs.published WHERE relation OPERATOR(pg_catalog.=) $1", 1, types, arguments);
+        cqrs::catalog_execute("DELETE FROM cqrs.published WHERE relation OPERATOR(pg_catalog.=) $1",
+                              1, types, arguments);
         cqrs::end_catalog_write(writer);
         return (Datum)0;
     });
@@ -187,8 +190,8 @@ Datum cqrs_unpublish(PG_FUNCTION_ARGS) {
 Datum cqrs_unsubscribe(PG_FUNCTION_ARGS) {
     return cqrs::guarded([&] {
         if (PG_ARGISNULL(0))
-            ereport(ERROR,
-                    (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("the prefix must not be NULL")));
+            ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+                            errmsg("the prefix must not be NULL")));
         char* prefix = text_to_cstring(PG_GETARG_TEXT_PP(0));
         Oid relation;
         if (!cqrs::find_subscribed_prefix(prefix, &relation))
@@ -199,8 +202,9 @@ Datum cqrs_unsubscribe(PG_FUNCTION_ARGS) {
         cqrs::CatalogWriter writer = cqrs::begin_catalog_write();
         Oid types[] = {TEXTOID};
         Datum arguments[] = {PG_GETARG_DATUM(0)};
-        cqrs::catalog_execute("DELETE FROM cqrs.subscription WHERE prefix OPERATOR(pg_catalog.=) $1", 1,
-                              types, arguments);
+        cqrs::catalog_execute(
+            "DELETE FROM cqrs.subscription WHERE prefix OPERATOR(pg_catalog.=) $1", 1, types,
+            arguments);
         cqrs::catalog_execute(
             "DELETE FROM cqrs.subscription_state WHERE prefix OPERATOR(pg_catalog.=) $1", 1, types,
             arguments);

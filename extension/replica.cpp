@@ -73,7 +73,8 @@ bool subscribed(Oid relation) {
 bool valid_replica_name(const char* name) {
     size_t length = strlen(name);
     return length >= 1 && length <= 63 &&
-           strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-") == length;
+           strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-") ==
+               length;
 }
 
 }  // namespace
@@ -82,17 +83,20 @@ void refuse_on_replica(Oid relation, const char* command) {
     LockRelationOid(relation, RowExclusiveLock);  // takes in invalidations
     if (likely(!is_replica()) || !subscribed(relation)) return;
     const char* name = replica_name();
-    ereport(ERROR,
-            (errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
-             errmsg("cannot execute %s on a replica", command),
-             errdetail("This database is the replica \"%s\": table %s is written by cqrs-replicator.",
-                       name ? name : "", table_name(relation)),
-             errhint("Connect to the primary database for commands.")));
+    ereport(
+        ERROR,
+        (errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
+         errmsg("cannot execute %s on a replica", command),
+         errdetail("This database is the replica \"%s\": table %s is written by cqrs-replicator.",
+                   name ? name : "", table_name(relation)),
+         errhint("Connect to the primary database for commands.")));
 }
 
 }  // namespace cqrs
 
-void replica_init() { CacheRegisterRelcacheCallback(cqrs::forget, (Datum)0); }
+void replica_init() {
+    CacheRegisterRelcacheCallback(cqrs::forget, (Datum)0);
+}
 
 Datum cqrs_register_replica(PG_FUNCTION_ARGS) {
     return cqrs::guarded([&] {
@@ -101,10 +105,11 @@ Datum cqrs_register_replica(PG_FUNCTION_ARGS) {
                             errmsg("the replica's name must not be NULL")));
         char* name = text_to_cstring(PG_GETARG_TEXT_PP(0));
         if (!cqrs::valid_replica_name(name))
-            ereport(ERROR,
-                    (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-                     errmsg("invalid name of a replica: \"%s\"", name),
-                     errdetail("A name has 1 to 63 letters, digits, underscores or hyphens, no dot.")));
+            ereport(
+                ERROR,
+                (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+                 errmsg("invalid name of a replica: \"%s\"", name),
+                 errdetail("A name has 1 to 63 letters, digits, underscores or hyphens, no dot.")));
         const char* current = cqrs::replica_name();
         if (current != nullptr && strcmp(current, name) == 0) return (Datum)0;
         if (current != nullptr)
@@ -114,8 +119,8 @@ Datum cqrs_register_replica(PG_FUNCTION_ARGS) {
                                     "cqrs.deregister_replica() first.")));
         cqrs::CatalogWriter writer = cqrs::begin_catalog_write();
         // A command that is on its way finishes first; one that comes later sees the mark.
-        cqrs::catalog_execute("SELECT relation::pg_catalog.oid FROM cqrs.subscription ORDER BY 1", 0,
-                              nullptr, nullptr);
+        cqrs::catalog_execute("SELECT relation::pg_catalog.oid FROM cqrs.subscription ORDER BY 1",
+                              0, nullptr, nullptr);
         for (uint64 i = 0; i < SPI_processed; i++) {
             bool is_null;
             LockRelationOid(DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[i],
@@ -150,9 +155,9 @@ Datum cqrs_require_primary(PG_FUNCTION_ARGS) {
                     (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("relation must not be NULL")));
         Oid relation = PG_GETARG_OID(0);
         // It locks the table as a writer does, so the caller must be one.
-        AclResult allowed = pg_class_aclcheck(relation, GetUserId(), ACL_INSERT | ACL_UPDATE | ACL_DELETE);
-        if (allowed != ACLCHECK_OK)
-            aclcheck_error(allowed, OBJECT_TABLE, get_rel_name(relation));
+        AclResult allowed =
+            pg_class_aclcheck(relation, GetUserId(), ACL_INSERT | ACL_UPDATE | ACL_DELETE);
+        if (allowed != ACLCHECK_OK) aclcheck_error(allowed, OBJECT_TABLE, get_rel_name(relation));
         cqrs::refuse_on_replica(relation, "a command");
         return (Datum)0;
     });

@@ -17,7 +17,8 @@ pg_uuid_t new_uuid() {
 
     pg_uuid_t uuid;
     if (!pg_strong_random(uuid.data + 8, 8))
-        ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("could not generate random numbers")));
+        ereport(ERROR,
+                (errcode(ERRCODE_INTERNAL_ERROR), errmsg("could not generate random numbers")));
     for (int i = 0; i < 6; i++)
         uuid.data[i] = static_cast<unsigned char>(last >> (12 + 8 * (5 - i)));
     uuid.data[6] = static_cast<unsigned char>(0x70 | ((last >> 8) & 0x0f));

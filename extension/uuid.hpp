@@ -9,7 +9,8 @@ extern "C" {
 
 namespace cqrs {
 
-// Each is greater than the one before in this backend, also when the clock stands still or steps back.
+// Each is greater than the one before in this backend, also when the clock stands still or steps
+// back.
 pg_uuid_t new_uuid();
 
 }  // namespace cqrs

@@ -1,5 +1,7 @@
 \echo Use "CREATE EXTENSION pg_cqrs" to load this file. \quit
 
+CREATE SCHEMA cqrs;
+
 -- ---------------------------------------------------------------------------------------------
 -- The primary: what is published, and how far the relay has come
 -- ---------------------------------------------------------------------------------------------
