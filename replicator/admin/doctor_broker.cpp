@@ -1,0 +1,98 @@
+#include <fmt/format.h>
+
+#include "admin/doctor_checks.hpp"
+#include "broker/connection.hpp"
+#include "broker/names.hpp"
+
+namespace cqrs {
+namespace {
+
+constexpr int not_found = 404, precondition_failed = 406, refused = 403;
+
+void check_exchanges(broker::Connection& connection, Findings& findings) {
+    try {
+        connection.declare_exchanges();
+        findings.ok(fmt::format("exchanges {} and {} are durable topic exchanges",
+                                broker::event_exchange, broker::heartbeat_exchange));
+    } catch (const broker::Error& e) {
+        if (e.code() == precondition_failed) {
+            findings.fail(fmt::format("an exchange is there with another type: {}", e.what()),
+                          "rabbitmqadmin delete exchange name=CQRS_EVENT_STORE   -- the relay "
+                          "declares it again");
+        } else if (e.code() == not_found) {
+            findings.fail(
+                fmt::format("an exchange is missing and this user may not make it: {}", e.what()),
+                "Start the relay first; its user needs configure and write on\n"
+                "^(CQRS_EVENT_STORE|CQRS_HEARTBEAT)$");
+        } else {
+            throw;
+        }
+    }
+}
+
+// connection.blocked answers a publish: the message has a key that nobody binds.
+void check_alarm(broker::Connection& connection, Findings& findings) {
+    try {
+        connection.confirm_select();
+        broker::Properties transient;
+        transient.persistent = false;
+        connection.publish(broker::heartbeat_exchange, "doctor", false, transient, "{}");
+        while (const auto event = connection.next(std::chrono::seconds(2))) {
+            if (const auto* blocked = std::get_if<broker::Blocked>(&*event)) {
+                findings.fail("an alarm blocks publishers: " + blocked->reason,
+                              "rabbitmq-diagnostics alarms   -- free disk or memory on the broker; "
+                              "the relay goes on by itself");
+                return;
+            }
+            if (std::holds_alternative<broker::Confirm>(*event)) {
+                findings.ok("publishing is confirmed, no alarm");
+                return;
+            }
+        }
+        findings.fail("a publish was not confirmed within 2 s", "rabbitmq-diagnostics status");
+    } catch (const broker::Error& e) {
+        if (e.code() != refused) throw;
+        findings.note("this user may not publish (an applier need not): alarms were not checked");
+    }
+}
+
+void check_queue(broker::Connection& connection, const std::string& name, Findings& findings) {
+    broker::QueueOptions options;
+    options.passive = true;
+    try {
+        const auto info = connection.declare_queue(name, options);
+        findings.ok(fmt::format("queue {}: {} messages, {} consumers", name, info.messages,
+                                info.consumers));
+    } catch (const broker::Error& e) {
+        if (e.code() != not_found) throw;
+        findings.warn("queue " + name + " does not exist yet",
+                      "cqrs-replicator apply makes it when a table is subscribed");
+    }
+}
+
+}  // namespace
+
+void check_broker(const Settings& settings, Findings& findings, const Discovered& discovered) {
+    try {
+        auto connection =
+            broker::Connection::open(settings.broker_url, settings.broker_cacert,
+                                     "cqrs-replicator doctor", std::chrono::seconds(5));
+        findings.ok("connected to " + connection.host());
+        check_exchanges(connection, findings);
+        for (const auto& topic : discovered.topics) {
+            check_queue(connection, broker::queue_name(settings.replica, topic), findings);
+        }
+        check_alarm(connection, findings);
+        findings.note(
+            "policies (max-length, TTL) are not visible over AMQP; see\n"
+            "        rabbitmqctl list_policies and the README, \"A replica that is "
+            "away for long\"");
+    } catch (const broker::Error& e) {
+        findings.fail(e.what(),
+                      "Check RABBITMQ_BROKER_URL (user, password, virtual host), the user's "
+                      "rights:\nrabbitmqctl list_user_permissions USER, and "
+                      "rabbitmq-diagnostics listeners");
+    }
+}
+
+}  // namespace cqrs
