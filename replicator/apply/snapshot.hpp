@@ -1,0 +1,38 @@
+// The initial copy of tables, and every copy that heals: primary to replica at one point of the
+// primary's WAL, streamed by COPY, never held in memory.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "postgres/connection.hpp"
+#include "stop.hpp"
+
+namespace cqrs::apply {
+
+struct CopyTarget {
+    std::string
+        prefix;  // found in cqrs.published on the primary; copies nothing if it is not there
+    std::string
+        relation;  // on the replica, qualified and quoted (regclass::text under an empty path)
+};
+
+struct CopyReport {
+    std::uint64_t point =
+        0;  // the copy holds exactly the commits whose end LSN is at or before this
+    std::int64_t rows = 0;
+    std::vector<std::string> not_published;  // prefixes that the primary did not know at that point
+};
+
+// Replaces the rows of the targets inside the transaction that is open on `replica`; committing it,
+// together with the positions, is the caller's. Bind the queue first: events after `point` must
+// already be on their way into it.
+//
+// Waits for transactions of the primary that are older than the snapshot (that is how Postgres
+// finds a consistent point), until stop is requested. Throws postgres::Error; with Remedy::stop
+// where a table of the replica lacks a column of the primary's.
+CopyReport copy_snapshot(const std::string& database_url, postgres::Connection& replica,
+                         const std::vector<CopyTarget>& targets, const Stop& stop);
+
+}  // namespace cqrs::apply
