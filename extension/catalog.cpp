@@ -78,6 +78,21 @@ bool find_published(Oid relation, Published* out) {
                     });
 }
 
+List* published_relations() {
+    Oid oid = catalog_table("published");
+    if (!OidIsValid(oid)) return NIL;
+    List* relations = NIL;
+    Relation rel = table_open(oid, AccessShareLock);
+    SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, nullptr, 0, nullptr);
+    HeapTuple row;
+    while (HeapTupleIsValid(row = systable_getnext(scan)))
+        relations = lappend_oid(relations, DatumGetObjectId(column_of(row, published_relation,
+                                                                      RelationGetDescr(rel))));
+    systable_endscan(scan);
+    table_close(rel, AccessShareLock);
+    return relations;
+}
+
 bool find_published_prefix(const char* prefix, Oid* relation) {
     return find_row("published", published_prefix, F_TEXTEQ, CStringGetTextDatum(prefix),
                     [&](HeapTuple row, TupleDesc desc) {
@@ -148,20 +163,6 @@ void invalidate_with_partitions(Oid relation) {
             CacheInvalidateRelcacheByRelid(lfirst_oid(cell));
 }
 
-void write_resync(const char* prefix, const char* reason) {
-    size_t prefix_size = strlen(prefix) + 1, reason_size = strlen(reason);
-    char* bytes = static_cast<char*>(palloc(prefix_size + reason_size));
-    memcpy(bytes, prefix, prefix_size);
-    memcpy(bytes + prefix_size, reason, reason_size);
-    log_transactional_message("cqrs.resync", bytes, prefix_size + reason_size);
-    pfree(bytes);
-}
-
-namespace {
-
-// Relations of this transaction's resync_at_commit(), in TopTransactionContext.
-List* newly_published = NIL;
-
 bool has_rows(Oid relation) {
     List* tables = get_rel_relkind(relation) == RELKIND_PARTITIONED_TABLE
                        ? find_all_inheritors(relation, AccessShareLock, nullptr)
@@ -177,35 +178,60 @@ bool has_rows(Oid relation) {
     return false;
 }
 
+namespace {
+
+struct Resync {
+    Oid relation;
+    const char* reason;
+    bool lost_rows;
+};
+// Of this transaction, in TopTransactionContext. What a rolled-back savepoint added stays: a table
+// that is copied once too often is a lesser evil than one that is not.
+List* resyncs = NIL;
+
+void write_resync(const Resync& resync) {
+    Published row;
+    if (!find_published(resync.relation, &row)) return;
+    if (!resync.lost_rows && !has_rows(resync.relation)) return;
+    size_t prefix_size = strlen(row.prefix) + 1, reason_size = strlen(resync.reason);
+    char* bytes = static_cast<char*>(palloc(prefix_size + reason_size));
+    memcpy(bytes, row.prefix, prefix_size);
+    memcpy(bytes + prefix_size, resync.reason, reason_size);
+    log_transactional_message("cqrs.resync", bytes, prefix_size + reason_size);
+    pfree(bytes);
+}
+
 void at_transaction_end(XactEvent event, void*) {
-    if (newly_published == NIL) return;
-    if (event == XACT_EVENT_PRE_COMMIT || event == XACT_EVENT_PRE_PREPARE) {
-        List* relations = newly_published;
-        newly_published = NIL;
-        ListCell* cell;
-        foreach (cell, relations) {
-            Published row;
-            if (find_published(lfirst_oid(cell), &row) && has_rows(lfirst_oid(cell)))
-                write_resync(row.prefix, "published a table that has rows");
-        }
-    } else if (event != XACT_EVENT_PARALLEL_PRE_COMMIT) {
-        newly_published = NIL;  // its memory goes with the transaction's
-    }
+    if (resyncs == NIL || event == XACT_EVENT_PARALLEL_PRE_COMMIT) return;
+    List* due = resyncs;
+    resyncs = NIL;
+    if (event != XACT_EVENT_PRE_COMMIT && event != XACT_EVENT_PRE_PREPARE) return;
+    ListCell* cell;
+    foreach (cell, due)
+        write_resync(*static_cast<Resync*>(lfirst(cell)));
 }
 
 }  // namespace
 
-void resync_at_commit(Oid relation) {
+void resync_at_commit(Oid relation, const char* reason, bool lost_rows) {
+    ListCell* cell;
+    foreach (cell, resyncs) {
+        auto* known = static_cast<Resync*>(lfirst(cell));
+        if (known->relation != relation) continue;
+        known->lost_rows |= lost_rows;
+        return;
+    }
     MemoryContext caller = MemoryContextSwitchTo(TopTransactionContext);
-    newly_published = list_append_unique_oid(newly_published, relation);
+    auto* resync = static_cast<Resync*>(palloc(sizeof(Resync)));
+    *resync = {relation, reason, lost_rows};
+    resyncs = lappend(resyncs, resync);
     MemoryContextSwitchTo(caller);
 }
 
 }  // namespace cqrs
 
-void replica_init();
-
 void catalog_init() {
     RegisterXactCallback(cqrs::at_transaction_end, nullptr);
-    replica_init();
+    cqrs::replica_init();
+    cqrs::ddl_init();
 }

@@ -7,6 +7,10 @@
 #include "event.hpp"
 #include "guard.hpp"
 
+extern "C" {
+#include "nodes/pg_list.h"
+}
+
 namespace cqrs {
 
 struct Published {
@@ -22,6 +26,8 @@ const char* table_name(Oid relation);
 
 // The row of `relation` in cqrs.published, as of now (sees uncommitted rows of this transaction).
 bool find_published(Oid relation, Published* out);
+// OIDs of all published tables, palloc'd.
+List* published_relations();
 bool find_published_prefix(const char* prefix, Oid* relation);
 bool find_subscribed(Oid relation);
 bool find_subscribed_prefix(const char* prefix, Oid* relation);
@@ -46,17 +52,21 @@ uint64 catalog_execute(const char* sql, int count, const Oid* types, const Datum
 // and its partitions' with it.
 void invalidate_with_partitions(Oid relation);
 
-// The transaction's message that the rows of `prefix` changed in a way that the stream does not
-// carry.
-void write_resync(const char* prefix, const char* reason);
+// Whether any block of the table, or of its partitions, is in use.
+bool has_rows(Oid relation);
 
-// At the end of this transaction: if `relation` is published by then and is not empty,
-// write_resync().
-void resync_at_commit(Oid relation);
+// At the end of this transaction, if `relation` is published by then: a message in it that the rows
+// changed in a way that the stream does not carry. Not for a table that is empty by then, unless it
+// lost rows. `reason` must be a literal.
+void resync_at_commit(Oid relation, const char* reason, bool lost_rows = false);
 
 // ERROR (25006) if this database is a replica that is subscribed to `relation`. Takes the lock that
 // a writer of the table needs anyway, so that register_replica() and subscribe() cannot slip
 // between.
 void refuse_on_replica(Oid relation, const char* command);
+
+// Once per backend, from catalog_init().
+void replica_init();
+void ddl_init();
 
 }  // namespace cqrs

@@ -44,7 +44,7 @@ Datum cqrs_published_changed(PG_FUNCTION_ARGS) {
         cqrs::invalidate_with_partitions(before);
         if (after != before) cqrs::invalidate_with_partitions(after);
         if (TRIGGER_FIRED_BY_INSERT(data->tg_event) || after != before)
-            cqrs::resync_at_commit(after);
+            cqrs::resync_at_commit(after, "published with rows in it");
         return PointerGetDatum(nullptr);
     });
 }

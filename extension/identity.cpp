@@ -78,63 +78,62 @@ bool has_usable_identity_index(Relation rel) {
     return OidIsValid(index) && usable_index(rel, index, &primary);
 }
 
+// A state of the table that can be mended. palloc'd texts; for Use::keep the way out is another one.
+[[noreturn]] void refuse(Relation rel, Use use, const char* what, const char* detail,
+                         const char* hint) {
+    const char* name = table_name(RelationGetRelid(rel));
+    if (use == Use::keep)
+        ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                        errmsg("cannot leave published table %s %s", name, what), errdetail("%s", detail),
+                        errhint("Unpublish it first: cqrs.unpublish().")));
+    ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                    errmsg("cannot %s table %s %s", verb_of(use), name, what),
+                    errdetail("%s", detail), errhint("%s", hint)));
+    pg_unreachable();
+}
+
 void check_identity(Relation rel, Use use) {
     const char* name = table_name(RelationGetRelid(rel));
     bool primary_key = has_usable_primary_key(rel);
     // A replica is written by key, whatever its own replica identity says.
     if (use == Use::subscribe) {
         if (!primary_key && !has_usable_identity_index(rel))
-            ereport(
-                ERROR,
-                (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-                 errmsg("cannot subscribe table %s without a key", name),
-                 errdetail("Events are applied by key; the table has no primary key."),
-                 errhint("ALTER TABLE %s ADD PRIMARY KEY (...), with the columns that are the key "
-                         "of the published table.",
-                         name)));
+            refuse(rel, use, "without a key",
+                   "Events are applied by key; the table has no primary key (a deferrable one does "
+                   "not count).",
+                   psprintf("ALTER TABLE %s ADD PRIMARY KEY (...), with the columns that are the key "
+                            "of the published table.",
+                            name));
         return;
     }
     switch (rel->rd_rel->relreplident) {
         case REPLICA_IDENTITY_NOTHING:
-            ereport(
-                ERROR,
-                (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-                 errmsg("cannot publish table %s with REPLICA IDENTITY NOTHING", name),
-                 errdetail("Its UPDATEs and DELETEs would not say which row they change."),
-                 errhint("ALTER TABLE %s REPLICA IDENTITY DEFAULT, with a primary key.", name)));
-            break;
+            refuse(rel, use, "with REPLICA IDENTITY NOTHING",
+                   "Its UPDATEs and DELETEs would not say which row they change.",
+                   psprintf("ALTER TABLE %s REPLICA IDENTITY DEFAULT, with a primary key.", name));
         case REPLICA_IDENTITY_FULL:
             if (!primary_key)
-                ereport(
-                    ERROR,
-                    (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-                     errmsg("cannot publish table %s with REPLICA IDENTITY FULL and no primary key",
-                            name),
-                     errdetail("Two equal rows could not be told apart on a replica."),
-                     errhint("ALTER TABLE %s ADD PRIMARY KEY (...).", name)));
+                refuse(rel, use, "with REPLICA IDENTITY FULL and no primary key",
+                       "Two equal rows could not be told apart on a replica.",
+                       psprintf("ALTER TABLE %s ADD PRIMARY KEY (...).", name));
             break;
         case REPLICA_IDENTITY_INDEX:
             if (!has_usable_identity_index(rel))
-                ereport(ERROR,
-                        (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-                         errmsg("cannot publish table %s without its replica identity index", name),
-                         errdetail("The index of its REPLICA IDENTITY does not exist, or is not an "
-                                   "immediate, unique and complete one on NOT NULL columns."),
-                         errhint("ALTER TABLE %s REPLICA IDENTITY DEFAULT, with a primary key, or "
-                                 "REPLICA IDENTITY USING INDEX with another index.",
-                                 name)));
+                refuse(rel, use, "without its replica identity index",
+                       "The index of its REPLICA IDENTITY does not exist, or is not an immediate, "
+                       "unique and complete one on NOT NULL columns.",
+                       psprintf("ALTER TABLE %s REPLICA IDENTITY DEFAULT, with a primary key, or "
+                                "REPLICA IDENTITY USING INDEX with another index.",
+                                name));
             break;
         default:
             if (!primary_key)
-                ereport(
-                    ERROR,
-                    (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-                     errmsg("cannot publish table %s without a key", name),
-                     errdetail("It has no primary key (a deferrable one does not count), so its "
-                               "UPDATEs and DELETEs would not say which row they change."),
-                     errhint("ALTER TABLE %s ADD PRIMARY KEY (...), or ALTER TABLE %s REPLICA "
-                             "IDENTITY USING INDEX a unique index on NOT NULL columns.",
-                             name, name)));
+                refuse(rel, use, "without a key",
+                       "It has no primary key (a deferrable one does not count), so its UPDATEs and "
+                       "DELETEs would not say which row they change.",
+                       psprintf("ALTER TABLE %s ADD PRIMARY KEY (...), or ALTER TABLE %s REPLICA "
+                                "IDENTITY USING INDEX a unique index on NOT NULL columns.",
+                                name, name));
     }
 }
 
@@ -159,20 +158,19 @@ void check_kind(Relation rel, Use use) {
                         errdetail("Its changes are not in the WAL and it ends with its session."),
                         errhint("Create it without TEMPORARY.")));
     if (rel->rd_rel->relpersistence == RELPERSISTENCE_UNLOGGED)
-        ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-                        errmsg("cannot %s unlogged table %s", verb_of(use), name),
-                        errdetail("Its changes are not in the WAL, and it is empty after a crash."),
-                        errhint("ALTER TABLE %s SET LOGGED.", name)));
+        refuse(rel, use, "while it is unlogged",
+               "Its changes are not in the WAL, and it is empty after a crash.",
+               psprintf("ALTER TABLE %s SET LOGGED.", name));
 }
 
 bool in_use(Oid relation, Use use) {
     Published row;
-    return use == Use::publish ? find_published(relation, &row) : find_subscribed(relation);
+    return use == Use::subscribe ? find_subscribed(relation) : find_published(relation, &row);
 }
 
 // One row, one event: a table and a table that holds it must not both be published or subscribed.
 void check_overlap(Relation rel, Use use) {
-    const char* participle = use == Use::publish ? "published" : "subscribed";
+    const char* participle = use == Use::subscribe ? "subscribed" : "published";
     Oid relation = RelationGetRelid(rel);
     ListCell* cell;
     if (rel->rd_rel->relispartition) {

@@ -5,7 +5,8 @@
 
 namespace cqrs {
 
-enum class Use { publish, subscribe };
+// keep: the table is published, and stays publishable after a piece of DDL.
+enum class Use { publish, subscribe, keep };
 
 // "publish" or "subscribe", for messages.
 const char* verb_of(Use use);

@@ -79,6 +79,8 @@ bool valid_replica_name(const char* name) {
 
 }  // namespace
 
+void replica_init() { CacheRegisterRelcacheCallback(forget, (Datum)0); }
+
 void refuse_on_replica(Oid relation, const char* command) {
     LockRelationOid(relation, RowExclusiveLock);  // takes in invalidations
     if (likely(!is_replica()) || !subscribed(relation)) return;
