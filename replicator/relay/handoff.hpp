@@ -1,0 +1,75 @@
+// Between the thread that reads Postgres and the thread that publishes: messages and checkpoints
+// one way, bounded by bytes; confirmed checkpoints the other way. Wakes either side through an
+// eventfd.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <deque>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <variant>
+
+#include "relay/types.hpp"
+
+namespace cqrs::relay {
+
+// An eventfd: any thread signals, one thread polls.
+class Wakeup {
+  public:
+    Wakeup();
+    ~Wakeup();
+    Wakeup(const Wakeup&) = delete;
+    Wakeup& operator=(const Wakeup&) = delete;
+    int fd() const noexcept { return fd_; }
+    void signal() noexcept;
+    void drain() noexcept;
+
+  private:
+    int fd_;
+};
+
+class Handoff {
+  public:
+    struct Reset {};   // a new session: forget what came before
+    struct Finish {};  // nothing more will come: publish what is there, then end
+    using Item = std::variant<Message, Checkpoint, Reset, Finish>;
+
+    explicit Handoff(std::size_t limit_bytes) : limit_(limit_bytes) {}
+
+    // --- the reader's side
+    void push(std::deque<Message>& messages);  // empties it
+    void push(Checkpoint checkpoint);
+    void reset();
+    void finish();
+    bool full() const noexcept { return bytes_.load(std::memory_order_relaxed) >= limit_; }
+    // Messages not confirmed yet.
+    std::size_t pending() const noexcept { return pending_.load(std::memory_order_relaxed); }
+    // Messages confirmed or forgotten since the start: moves while the broker confirms.
+    std::size_t released() const noexcept { return released_.load(std::memory_order_relaxed); }
+    // Ask to be woken at the next progress; check the condition again after it, before waiting.
+    void want_progress() noexcept { wanted_.store(true); }
+    std::optional<Checkpoint> confirmed() const;
+    bool finished() const noexcept { return finished_.load(); }
+    Wakeup& reader() noexcept { return reader_; }
+
+    // --- the publisher's side
+    void take(std::deque<Item>& out);
+    // Messages and bytes that left the ledger, whatever the reason.
+    void release(std::size_t messages, std::size_t bytes) noexcept;
+    void confirm(Checkpoint checkpoint);
+    void set_finished() noexcept;
+    Wakeup& publisher() noexcept { return publisher_; }
+
+  private:
+    const std::size_t limit_;
+    mutable std::mutex mutex_;
+    std::deque<Item> items_;
+    std::optional<Checkpoint> confirmed_;
+    std::atomic<std::size_t> bytes_{0}, pending_{0}, released_{0};
+    std::atomic<bool> wanted_{false}, finished_{false};
+    Wakeup reader_, publisher_;
+};
+
+}  // namespace cqrs::relay

@@ -1,0 +1,159 @@
+#include "relay/notifier.hpp"
+
+#include <simdjson.h>
+#include <spdlog/spdlog.h>
+
+namespace cqrs::relay {
+
+namespace {
+
+using namespace std::chrono_literals;
+using postgres::Error;
+using postgres::Remedy;
+
+constexpr std::size_t payload_limit = 8000;
+constexpr std::size_t queue_bytes = 16 * 1024 * 1024;
+constexpr std::size_t batch_events = 1000;
+
+// The function call is volatile: the planner may not leave it out. In order of the arrays.
+constexpr const char* notify_sql =
+    "SELECT count(*) FROM unnest($1::text[], $2::text[]) AS e(channel, payload), "
+    "LATERAL pg_notify(channel, payload)";
+
+}  // namespace
+
+std::string notify_payload(std::string_view event) {
+    if (event.size() < payload_limit) return std::string(event);
+    try {
+        simdjson::dom::parser parser;
+        const simdjson::dom::element root = parser.parse(event.data(), event.size());
+        return std::string(std::string_view(root["id"]));
+    } catch (const simdjson::simdjson_error& e) {
+        spdlog::debug("relay: event without an id: {}", e.what());
+        return {};
+    }
+}
+
+std::string array_literal(const std::deque<Notifier::Notification>& batch,
+                          std::string Notifier::Notification::*member) {
+    std::string out = "{";
+    for (const auto& n : batch) {
+        if (out.size() > 1) out += ',';
+        out += '"';
+        for (const char c : n.*member) {
+            if (c == '"' || c == '\\') out += '\\';
+            out += c;
+        }
+        out += '"';
+    }
+    out += '}';
+    return out;
+}
+
+Notifier::Notifier(const Settings& settings, Metrics& metrics)
+    : settings_(settings),
+      sent_(metrics.counter("cqrs_relay_notified_total", "Events sent by NOTIFY on the primary")),
+      dropped_(metrics.counter("cqrs_relay_notify_dropped_total",
+                               "Events that could not be sent by NOTIFY on the primary")),
+      thread_([this] { run(); }) {}
+
+Notifier::~Notifier() {
+    {
+        const std::lock_guard lock(mutex_);
+        ending_ = true;
+    }
+    stop_.request();
+    arrived_.notify_one();
+    thread_.join();
+}
+
+void Notifier::notify(std::string_view type, std::string_view event) {
+    Notification n{std::string(type), notify_payload(event)};
+    const std::lock_guard lock(mutex_);
+    if (bytes_ + n.payload.size() > queue_bytes) {
+        ++overflow_;
+        return;
+    }
+    bytes_ += n.payload.size();
+    queue_.push_back(std::move(n));
+}
+
+void Notifier::wake() {
+    arrived_.notify_one();
+}
+
+Notifier::Batch Notifier::next_batch() {
+    Batch batch;
+    std::size_t overflow = 0;
+    {
+        std::unique_lock lock(mutex_);
+        arrived_.wait(lock, [this] { return ending_ || !queue_.empty(); });
+        while (!queue_.empty() && batch.size() < batch_events) {
+            bytes_ -= queue_.front().payload.size();
+            batch.push_back(std::move(queue_.front()));
+            queue_.pop_front();
+        }
+        std::swap(overflow, overflow_);
+    }
+    if (overflow) drop(overflow, "more events than NOTIFY can take");
+    return batch;
+}
+
+void Notifier::run() {
+    Backoff backoff;
+    Batch batch;
+    for (;;) {
+        if (batch.empty()) batch = next_batch();
+        if (batch.empty()) return;  // ending
+        try {
+            send(batch);
+            backoff.reset();
+            if (!trouble_.empty()) spdlog::info("relay: NOTIFY works again");
+            trouble_.clear();
+            batch.clear();
+        } catch (const Error& e) {
+            if (trouble_ != e.what()) spdlog::warn("relay: NOTIFY failed: {}", e.what());
+            trouble_ = e.what();
+            if (e.remedy() == Remedy::stop && connection_ && connection_->ok()) {
+                send_one_by_one(batch);
+                batch.clear();
+            } else {
+                connection_.reset();
+            }
+            if (stop_.requested()) return;
+            stop_.wait_for(backoff.next());
+        }
+    }
+}
+
+void Notifier::send(const Batch& batch) {
+    if (!connection_) {
+        connection_ = postgres::Connection::open(settings_.database_url, "cqrs relay notify", false,
+                                                 stop_.requested() ? 500ms : 10s);
+        connection_->exec("SET synchronous_commit = off");
+    }
+    const std::string channels = array_literal(batch, &Notification::channel);
+    const std::string payloads = array_literal(batch, &Notification::payload);
+    connection_->query(notify_sql, {channels, payloads});
+    sent_.Increment(static_cast<double>(batch.size()));
+}
+
+// One of them cannot be said (a character that the server's encoding lacks): the others can.
+void Notifier::send_one_by_one(const Batch& batch) {
+    for (const Notification& n : batch) {
+        try {
+            send({n});
+        } catch (const Error& e) {
+            drop(1, e.what());
+            if (!connection_ || !connection_->ok()) return connection_.reset();
+        }
+    }
+}
+
+void Notifier::drop(std::size_t count, const std::string& why) {
+    dropped_.Increment(static_cast<double>(count));
+    if (trouble_ != why) spdlog::warn("relay: NOTIFY left out {} events: {}", count, why);
+    trouble_ = why;
+}
+
+}  // namespace cqrs::relay

@@ -1,0 +1,60 @@
+// What travels through the relay: from the replication stream to the broker, and back as progress.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "frame.hpp"
+
+namespace cqrs::relay {
+
+using Clock = std::chrono::steady_clock;
+
+// The last event of a topic.
+struct TopicPosition {
+    std::int64_t sequence = 0;
+    Lsn lsn = 0;               // end LSN of its commit; 0: none in this epoch
+    std::int64_t time_us = 0;  // commit time, microseconds since 1970
+    bool operator==(const TopicPosition&) const = default;
+};
+using TopicPositions = std::map<std::string, TopicPosition, std::less<>>;
+
+// One run of the replication stream. What was read in an earlier one is dropped: the stream starts
+// again at relay_state and brings it back.
+struct Session {
+    std::string source;  // "/db/system identifier/timeline"
+    std::int64_t epoch = 0;
+};
+using SessionPtr = std::shared_ptr<const Session>;
+
+// One AMQP message: events of one topic, consecutive.
+struct Message {
+    SessionPtr session;
+    std::string topic;
+    std::string routing_key;               // type of the first event
+    std::vector<std::string> other_types;  // the further distinct types
+    std::int64_t sequence = 0;             // of the first event
+    std::int64_t count = 0;
+    Lsn lsn = 0;           // end LSN of the last commit in it
+    Lsn previous_lsn = 0;  // end LSN of the commit of event sequence - 1; 0: none
+    std::int64_t committed_us = 0;
+    bool more = false;  // the last commit goes on in the topic's next message
+    std::string body;   // "[...]"
+    Clock::time_point ready{};
+};
+
+// Everything that the stream brought up to lsn stands in the messages before it.
+struct Checkpoint {
+    SessionPtr session;
+    Lsn lsn = 0;
+    std::int64_t time_us = 0;  // when the primary wrote it
+    std::shared_ptr<const TopicPositions> topics;
+    bool heartbeat = false;  // tell the replicas
+};
+
+}  // namespace cqrs::relay
