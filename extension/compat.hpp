@@ -4,9 +4,15 @@
 #include "guard.hpp"
 
 extern "C" {
+#include "access/xlog.h"
 #include "access/xlogdefs.h"
+#include "access/xlogrecovery.h"
 #include "catalog/pg_class.h"
+#include "common/jsonapi.h"
+#include "mb/pg_wchar.h"
+#include "replication/logical.h"
 #include "replication/message.h"
+#include "replication/reorderbuffer.h"
 #include "utils/acl.h"
 }
 
@@ -27,6 +33,55 @@ inline XLogRecPtr log_transactional_message(const char* prefix, const char* byte
 #else
     return LogLogicalMessage(prefix, bytes, size, true);
 #endif
+}
+
+// The tuple of a decoded change; null if WAL holds none.
+#if PG_VERSION_NUM >= 170000
+inline HeapTuple decoded_tuple(HeapTuple tuple) {
+    return tuple;
+}
+#else
+inline HeapTuple decoded_tuple(ReorderBufferTupleBuf* buffer) {
+    return buffer ? &buffer->tuple : nullptr;
+}
+#endif
+
+// Core reports progress between the changes of a long transaction from 16 on; before, the plugin
+// must, or the walsender times out.
+inline void report_progress_of_change(LogicalDecodingContext* ctx, unsigned& changes) {
+#if PG_VERSION_NUM < 160000
+    constexpr unsigned every = 100;
+    if (++changes % every == 0) OutputPluginUpdateProgress(ctx, false);
+#else
+    (void)ctx;
+    (void)changes;
+#endif
+}
+
+// How far WAL can be decoded at this moment (16 decodes on a standby too).
+inline XLogRecPtr readable_wal_end() {
+    return RecoveryInProgress() ? GetXLogReplayRecPtr(nullptr) : GetFlushRecPtr(nullptr);
+}
+
+inline TimeLineID current_timeline() {
+    TimeLineID timeline = 0;
+    if (RecoveryInProgress())
+        GetXLogReplayRecPtr(&timeline);
+    else
+        GetFlushRecPtr(&timeline);
+    return timeline;
+}
+
+// Syntax only; the caller has checked the depth of nesting, else this could ERROR. Pallocs.
+inline bool valid_json_syntax(const char* utf8, size_t size) {
+    char* text = const_cast<char*>(utf8);
+#if PG_VERSION_NUM >= 170000
+    JsonLexContext* lex = makeJsonLexContextCstringLen(nullptr, text, size, PG_UTF8, false);
+#else
+    JsonLexContext* lex =
+        makeJsonLexContextCstringLen(text, static_cast<int>(size), PG_UTF8, false);
+#endif
+    return pg_parse_json(lex, &nullSemAction) == JSON_SUCCESS;
 }
 
 }  // namespace cqrs
