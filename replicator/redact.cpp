@@ -1,4 +1,5 @@
 // Takes passwords out of connection strings. It would rather hide too much than too little.
+#include <algorithm>
 #include <array>
 #include <cctype>
 #include <string>
@@ -18,7 +19,7 @@ bool is_word(char c) {
     return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_';
 }
 
-// The end of the URL whose "://" stands before `start`: white space, a quote, or the comma before
+// The end of the URL or word that begins at `start`: white space, a quote, or the comma before
 // the next URL of a list.
 std::size_t url_end(std::string_view text, std::size_t start) {
     for (std::size_t i = start; i < text.size(); ++i) {
@@ -30,29 +31,34 @@ std::size_t url_end(std::string_view text, std::size_t start) {
     return text.size();
 }
 
-// user:secret@host: hides what stands between the first ':' and the last '@'. A '@' in the query
-// counts only if there is none before it.
+// "user:secret@host" -> "user:***@host": hides what stands between the first ':' and the last '@'.
+// A
+// '@' in the query counts only if there is none before it.
+std::string redact_authority(std::string_view url) {
+    auto sign = url.substr(0, url.find('?')).rfind('@');
+    if (sign == std::string_view::npos) sign = url.rfind('@');
+    const auto colon = url.find(':');
+    if (sign == std::string_view::npos || colon > sign) return std::string(url);
+    return std::string(url.substr(0, colon + 1)).append(stars).append(url.substr(sign));
+}
+
+// Every URL of the text, and every word that may be one with its scheme misspelt.
 std::string redact_userinfo(std::string_view text) {
     std::string out;
-    std::size_t at = 0;
-    while (true) {
-        const auto scheme = text.find("://", at);
-        if (scheme == std::string_view::npos) break;
-        const auto start = scheme + 3;
-        const auto end = url_end(text, start);
-        const auto url = text.substr(start, end - start);
-        auto sign = url.substr(0, url.find('?')).rfind('@');
-        if (sign == std::string_view::npos) sign = url.rfind('@');
-        const auto colon = url.find(':');
-        out.append(text.substr(at, start - at));
-        if (sign != std::string_view::npos && colon < sign) {
-            out.append(url.substr(0, colon + 1)).append(stars).append(url.substr(sign));
-        } else {
-            out.append(url);
+    for (std::size_t at = 0; at < text.size();) {
+        if (is_space(text[at]) || text[at] == '"' || text[at] == ',') {
+            out += text[at++];
+            continue;
         }
+        const auto end = std::max(at + 1, url_end(text, at));
+        auto word = text.substr(at, end - at);
+        if (const auto scheme = word.find("://"); scheme != std::string_view::npos) {
+            out.append(word.substr(0, scheme + 3));
+            word.remove_prefix(scheme + 3);
+        }
+        out.append(redact_authority(word));
         at = end;
     }
-    out.append(text.substr(at));
     return out;
 }
 

@@ -209,7 +209,7 @@ std::vector<std::string> StatusReport::problems() const {
         }
         for (const auto& prefix : topic.prefixes) {
             if (prefix.state == "live") continue;
-            found.push_back(fmt::format("{} is {}{}{}", prefix.prefix, prefix.state,
+            found.push_back(fmt::format("prefix {} is {}{}{}", prefix.prefix, prefix.state,
                                         prefix.error.empty() ? "" : ": ", prefix.error));
         }
         if (!topic.queue || topic.prefixes.empty()) continue;
