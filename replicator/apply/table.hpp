@@ -1,0 +1,68 @@
+// A replica's table as the catalog describes it. Loaded once per session; a schema change shows as
+// an error or an unknown attribute, and the next session loads it anew.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "apply/event.hpp"
+#include "postgres/connection.hpp"
+
+namespace cqrs::apply {
+
+struct Column {
+    std::string name;
+    std::string quoted;      // "name"
+    std::string cast;        // type without typmod: "bpchar", not "character" (which is char(1))
+    bool generated = false;  // delivered, never written
+    bool identity_always = false;  // cannot be SET; INSERT needs OVERRIDING SYSTEM VALUE
+    bool json = false;             // json or jsonb (or a domain over it): takes the raw JSON
+    bool sort = false;             // text order of the key is the index' order (uuid)
+};
+
+// A unique, NOT NULL, immediate index over plain columns: a way to name a row.
+struct Key {
+    std::vector<std::uint32_t> columns;
+    std::vector<std::string> equals;  // per column: OPERATOR("pg_catalog".=)
+};
+
+struct Table {
+    std::uint32_t oid = 0;
+    std::string prefix;  // of the subscription
+    std::string name;    // schema-qualified and quoted
+    std::vector<Column> columns;
+    std::vector<Key> keys;  // the primary key first, then the replica identity, then others
+    std::size_t key = 0;    // the one in use
+    bool notify = false;
+    bool replace_only =
+        false;  // UPDATE cannot express it (an identity ALWAYS column beside the key)
+    std::uint64_t snapshot_lsn = 0;  // events up to here are in the copy already
+
+    // Which columns rows have. 0: all that can be written. Others are learnt as they come.
+    struct Pattern {
+        std::vector<std::uint32_t> columns;  // present and writable
+        std::vector<std::uint32_t> absent;   // writable, not present
+    };
+    mutable std::vector<Pattern> patterns;
+    mutable std::unordered_map<std::string, std::uint32_t> pattern_ids;
+
+    void prepare();  // after columns are set: pattern 0, name lookup
+    std::optional<std::uint32_t> find(std::string_view column) const;
+    std::uint32_t pattern(const Field* row) const;
+    const Key& primary() const { return keys[key]; }
+    // The first key whose columns `fields` has, the one in use preferred.
+    const Key* key_for(const Field* fields) const;
+
+  private:
+    std::unordered_map<std::string, std::uint32_t> by_name_;
+    mutable std::string scratch_;
+};
+
+// Throws postgres::Error{stop} when the table is gone or has no key.
+Table load_table(postgres::Connection& connection, std::uint32_t oid, const std::string& prefix);
+
+}  // namespace cqrs::apply
