@@ -86,8 +86,8 @@ List* published_relations() {
     SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, nullptr, 0, nullptr);
     HeapTuple row;
     while (HeapTupleIsValid(row = systable_getnext(scan)))
-        relations = lappend_oid(relations, DatumGetObjectId(column_of(row, published_relation,
-                                                                      RelationGetDescr(rel))));
+        relations = lappend_oid(
+            relations, DatumGetObjectId(column_of(row, published_relation, RelationGetDescr(rel))));
     systable_endscan(scan);
     table_close(rel, AccessShareLock);
     return relations;
@@ -207,8 +207,7 @@ void at_transaction_end(XactEvent event, void*) {
     resyncs = NIL;
     if (event != XACT_EVENT_PRE_COMMIT && event != XACT_EVENT_PRE_PREPARE) return;
     ListCell* cell;
-    foreach (cell, due)
-        write_resync(*static_cast<Resync*>(lfirst(cell)));
+    foreach (cell, due) write_resync(*static_cast<Resync*>(lfirst(cell)));
 }
 
 }  // namespace

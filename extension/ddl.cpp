@@ -33,7 +33,9 @@ struct Partition {
 };
 HTAB* partitions = nullptr;
 
-void forget_partitions(XactEvent, void*) { partitions = nullptr; }
+void forget_partitions(XactEvent, void*) {
+    partitions = nullptr;
+}
 
 void remember_partitions() {
     ListCell *root, *leaf;
@@ -44,14 +46,14 @@ void remember_partitions() {
             control.keysize = sizeof(Oid);
             control.entrysize = sizeof(Partition);
             control.hcxt = TopTransactionContext;
-            partitions = hash_create("cqrs partitions", 64, &control,
-                                     HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+            partitions =
+                hash_create("cqrs partitions", 64, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
         }
         foreach (leaf, find_all_inheritors(lfirst_oid(root), NoLock, nullptr)) {
             Oid relation = lfirst_oid(leaf);
             bool found;
-            auto* partition = static_cast<Partition*>(
-                hash_search(partitions, &relation, HASH_ENTER, &found));
+            auto* partition =
+                static_cast<Partition*>(hash_search(partitions, &relation, HASH_ENTER, &found));
             partition->root = lfirst_oid(root);
         }
     }
@@ -66,10 +68,10 @@ void forget_table(Oid relation) {
         catalog_execute("DELETE FROM cqrs.published WHERE relation OPERATOR(pg_catalog.=) $1", 1,
                         types, arguments);
     if (!find_subscribed(relation)) return;
-    catalog_execute("DELETE FROM cqrs.subscription_state WHERE relation OPERATOR(pg_catalog.=) $1", 1,
+    catalog_execute("DELETE FROM cqrs.subscription_state WHERE relation OPERATOR(pg_catalog.=) $1",
+                    1, types, arguments);
+    catalog_execute("DELETE FROM cqrs.subscription WHERE relation OPERATOR(pg_catalog.=) $1", 1,
                     types, arguments);
-    catalog_execute("DELETE FROM cqrs.subscription WHERE relation OPERATOR(pg_catalog.=) $1", 1, types,
-                    arguments);
 }
 
 void check_still_publishable(Oid relation) {
@@ -115,8 +117,8 @@ void after_drop() {
                 forget_table(object);
                 auto* partition = partitions == nullptr
                                       ? nullptr
-                                      : static_cast<Partition*>(hash_search(partitions, &object,
-                                                                            HASH_FIND, nullptr));
+                                      : static_cast<Partition*>(
+                                            hash_search(partitions, &object, HASH_FIND, nullptr));
                 if (partition != nullptr && partition->root != object)
                     resync_at_commit(partition->root, "a partition was dropped", true);
                 break;
@@ -141,11 +143,15 @@ void after_drop() {
 
 // Rows that were there have a value for the new column now, which no event carries.
 bool added_with_value(Oid relation, const char* column) {
-    HeapTuple tuple = SearchSysCacheAttName(relation, column);
-    if (!HeapTupleIsValid(tuple)) return false;
-    bool has_value = reinterpret_cast<Form_pg_attribute>(GETSTRUCT(tuple))->atthasmissing;
-    ReleaseSysCache(tuple);
-    return has_value;
+    ListCell* cell;
+    foreach (cell, find_all_inheritors(relation, NoLock, nullptr)) {
+        HeapTuple tuple = SearchSysCacheAttName(lfirst_oid(cell), column);
+        if (!HeapTupleIsValid(tuple)) continue;
+        bool has_value = reinterpret_cast<Form_pg_attribute>(GETSTRUCT(tuple))->atthasmissing;
+        ReleaseSysCache(tuple);
+        if (has_value) return true;
+    }
+    return false;
 }
 
 // Whether the partition of an ATTACH or DETACH brought or took rows.
@@ -205,7 +211,9 @@ void before_rewrite() {
 
 }  // namespace
 
-void ddl_init() { RegisterXactCallback(forget_partitions, nullptr); }
+void ddl_init() {
+    RegisterXactCallback(forget_partitions, nullptr);
+}
 
 }  // namespace cqrs
 

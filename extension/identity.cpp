@@ -23,7 +23,7 @@ extern "C" {
 namespace cqrs {
 
 const char* verb_of(Use use) {
-    return use == Use::publish ? "publish" : "subscribe";
+    return use == Use::subscribe ? "subscribe" : "publish";
 }
 
 namespace {
@@ -78,14 +78,21 @@ bool has_usable_identity_index(Relation rel) {
     return OidIsValid(index) && usable_index(rel, index, &primary);
 }
 
-// A state of the table that can be mended. palloc'd texts; for Use::keep the way out is another one.
+// A state of the table that can be mended. palloc'd texts; for Use::keep the way out is another
+// one.
 [[noreturn]] void refuse(Relation rel, Use use, const char* what, const char* detail,
                          const char* hint) {
     const char* name = table_name(RelationGetRelid(rel));
-    if (use == Use::keep)
-        ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-                        errmsg("cannot leave published table %s %s", name, what), errdetail("%s", detail),
-                        errhint("Unpublish it first: cqrs.unpublish().")));
+    if (use == Use::keep) {
+        Published row;
+        Oid root = published_root(RelationGetRelid(rel), &row);
+        ereport(ERROR,
+                (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                 errmsg("published table %s would be left %s", name, what), errdetail("%s", detail),
+                 errhint("SELECT cqrs.unpublish(%s); first, if its events are to end.",
+                         quote_literal_cstr(table_name(root)))));
+    }
+
     ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
                     errmsg("cannot %s table %s %s", verb_of(use), name, what),
                     errdetail("%s", detail), errhint("%s", hint)));
@@ -98,12 +105,13 @@ void check_identity(Relation rel, Use use) {
     // A replica is written by key, whatever its own replica identity says.
     if (use == Use::subscribe) {
         if (!primary_key && !has_usable_identity_index(rel))
-            refuse(rel, use, "without a key",
-                   "Events are applied by key; the table has no primary key (a deferrable one does "
-                   "not count).",
-                   psprintf("ALTER TABLE %s ADD PRIMARY KEY (...), with the columns that are the key "
-                            "of the published table.",
-                            name));
+            refuse(
+                rel, use, "without a key",
+                "Events are applied by key; the table has no primary key (a deferrable one does "
+                "not count).",
+                psprintf("ALTER TABLE %s ADD PRIMARY KEY (...), with the columns that are the key "
+                         "of the published table.",
+                         name));
         return;
     }
     switch (rel->rd_rel->relreplident) {
@@ -128,12 +136,13 @@ void check_identity(Relation rel, Use use) {
             break;
         default:
             if (!primary_key)
-                refuse(rel, use, "without a key",
-                       "It has no primary key (a deferrable one does not count), so its UPDATEs and "
-                       "DELETEs would not say which row they change.",
-                       psprintf("ALTER TABLE %s ADD PRIMARY KEY (...), or ALTER TABLE %s REPLICA "
-                                "IDENTITY USING INDEX a unique index on NOT NULL columns.",
-                                name, name));
+                refuse(
+                    rel, use, "without a key",
+                    "It has no primary key (a deferrable one does not count), so its UPDATEs and "
+                    "DELETEs would not say which row they change.",
+                    psprintf("ALTER TABLE %s ADD PRIMARY KEY (...), or ALTER TABLE %s REPLICA "
+                             "IDENTITY USING INDEX a unique index on NOT NULL columns.",
+                             name, name));
     }
 }
 
@@ -158,7 +167,7 @@ void check_kind(Relation rel, Use use) {
                         errdetail("Its changes are not in the WAL and it ends with its session."),
                         errhint("Create it without TEMPORARY.")));
     if (rel->rd_rel->relpersistence == RELPERSISTENCE_UNLOGGED)
-        refuse(rel, use, "while it is unlogged",
+        refuse(rel, use, use == Use::keep ? "unlogged" : "while it is unlogged",
                "Its changes are not in the WAL, and it is empty after a crash.",
                psprintf("ALTER TABLE %s SET LOGGED.", name));
 }
@@ -198,14 +207,14 @@ void check_overlap(Relation rel, Use use) {
 
 }  // namespace
 
-void check_owner(Oid relation, Use use) {
+void check_owner(Oid relation) {
     if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relation)))
         ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE),
                         errmsg("relation with OID %u does not exist", relation)));
     if (owns_table(relation, GetUserId())) return;
     ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
                     errmsg("must be owner of table %s", table_name(relation)),
-                    errdetail("Only its owner can %s it: that passes its rows on.", verb_of(use)),
+                    errdetail("Its owner decides where its rows come from and go to."),
                     errhint("SET ROLE to the owner, or ask it to.")));
 }
 
@@ -227,6 +236,24 @@ void check_table(Oid relation, Use use) {
     relation_close(rel, NoLock);
 }
 
+void warn_of_deferred_constraints(Oid relation) {
+    Relation rel = relation_open(relation, AccessShareLock);
+    ListCell* cell;
+    foreach (cell, RelationGetIndexList(rel)) {
+        HeapTuple tuple = SearchSysCache1(INDEXRELID, ObjectIdGetDatum(lfirst_oid(cell)));
+        if (!HeapTupleIsValid(tuple)) continue;
+        auto* form = reinterpret_cast<Form_pg_index>(GETSTRUCT(tuple));
+        if (form->indisunique && !form->indimmediate)
+            ereport(WARNING,
+                    (errmsg("deferrable constraint %s is not enforced on a replica",
+                            quote_identifier(get_rel_name(form->indexrelid))),
+                     errdetail("Postgres does not check it for rows that are written as a replica."),
+                     errhint("Drop it here, or make it NOT DEFERRABLE: the primary checks it.")));
+        ReleaseSysCache(tuple);
+    }
+    relation_close(rel, NoLock);
+}
+
 void check_prefix(const char* prefix) {
     if (prefix == nullptr)
         ereport(ERROR,
@@ -236,10 +263,10 @@ void check_prefix(const char* prefix) {
     const char* wrong = nullptr;
     if (strlen(prefix) > kMaxPrefix)
         wrong = "It is longer than 50 bytes.";
-    else if (!valid_prefix(prefix))
-        wrong = "It is not words joined by dots, the first beginning with a letter.";
     else if (reserved_topic(topic_of(prefix)))
         wrong = "The topics \"cqrs\" and \"heartbeat\" are reserved.";
+    else if (!valid_prefix(prefix))
+        wrong = "It is not words joined by dots, the first beginning with a letter.";
     if (wrong != nullptr)
         ereport(ERROR,
                 (errcode(ERRCODE_INVALID_PARAMETER_VALUE),

@@ -26,7 +26,7 @@ struct Request {
 };
 
 Request checked_request(Datum relation, bool no_relation, Datum prefix, bool no_prefix,
-                        Datum notify, bool no_notify, Use use) {
+                        Datum notify, bool no_notify) {
     if (no_relation)
         ereport(ERROR,
                 (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("the relation must not be NULL")));
@@ -36,7 +36,7 @@ Request checked_request(Datum relation, bool no_relation, Datum prefix, bool no_
     Request request{DatumGetObjectId(relation), no_prefix ? nullptr : TextDatumGetCString(prefix),
                     DatumGetBool(notify)};
     check_prefix(request.prefix);
-    check_owner(request.relation, use);
+    check_owner(request.relation);
     return request;
 }
 
@@ -47,7 +47,7 @@ void lock_for(const Request& request, Use use) {
     LockRelationOid(catalog_table(use == Use::publish ? "published" : "subscription"),
                     ShareRowExclusiveLock);
     LockRelationOid(request.relation, ShareRowExclusiveLock);
-    check_owner(request.relation, use);  // it may have been dropped or given away meanwhile
+    check_owner(request.relation);  // it may have been dropped or given away meanwhile
     check_table(request.relation, use);
 }
 
@@ -107,6 +107,7 @@ void store(const Request& request, Use use) {
     const char* participle = use == Use::publish ? "published" : "subscribed";
     const char* name = table_name(request.relation);
     lock_for(request, use);
+    if (use == Use::subscribe) warn_of_deferred_constraints(request.relation);
     CatalogWriter writer = begin_catalog_write();
     Existing existing = find_existing(request, statements.find);
     if (existing.prefix != nullptr)
@@ -115,7 +116,7 @@ void store(const Request& request, Use use) {
                  errmsg("table %s is already %s as \"%s\"", name, participle, existing.prefix),
                  errdetail("A table has one prefix."),
                  use == Use::publish
-                     ? errhint("SELECT cqrs.unpublish('%s'); first.", name)
+                     ? errhint("SELECT cqrs.unpublish(%s); first.", quote_literal_cstr(name))
                      : errhint("SELECT cqrs.unsubscribe('%s'); first.", existing.prefix)));
     if (OidIsValid(existing.relation))
         ereport(
@@ -123,9 +124,11 @@ void store(const Request& request, Use use) {
             (errcode(ERRCODE_DUPLICATE_OBJECT), errmsg("prefix \"%s\" is taken", request.prefix),
              errdetail("Table %s is %s as \"%s\".", table_name(existing.relation), participle,
                        request.prefix),
-             errhint("Choose another prefix; \"%s.\" and a word of its own keeps the topic, "
-                     "and with it the order of both tables' events.",
-                     request.prefix)));
+             use == Use::publish
+                 ? errhint("Choose another prefix; \"%s.\" and a word of its own keeps the topic, "
+                           "and with it the order of both tables' events.",
+                           request.prefix)
+                 : errhint("SELECT cqrs.unsubscribe('%s'); first.", request.prefix)));
     Oid types[] = {REGCLASSOID, TEXTOID, BOOLOID, BOOLOID};
     Datum arguments[] = {ObjectIdGetDatum(request.relation), CStringGetTextDatum(request.prefix),
                          BoolGetDatum(request.notify), BoolGetDatum(creating_extension)};
@@ -145,8 +148,7 @@ void store(const Request& request, Use use) {
 Datum cqrs_publish(PG_FUNCTION_ARGS) {
     return cqrs::guarded([&] {
         cqrs::store(cqrs::checked_request(PG_GETARG_DATUM(0), PG_ARGISNULL(0), PG_GETARG_DATUM(1),
-                                          PG_ARGISNULL(1), PG_GETARG_DATUM(2), PG_ARGISNULL(2),
-                                          cqrs::Use::publish),
+                                          PG_ARGISNULL(1), PG_GETARG_DATUM(2), PG_ARGISNULL(2)),
                     cqrs::Use::publish);
         return (Datum)0;
     });
@@ -155,8 +157,7 @@ Datum cqrs_publish(PG_FUNCTION_ARGS) {
 Datum cqrs_subscribe(PG_FUNCTION_ARGS) {
     return cqrs::guarded([&] {
         cqrs::store(cqrs::checked_request(PG_GETARG_DATUM(1), PG_ARGISNULL(1), PG_GETARG_DATUM(0),
-                                          PG_ARGISNULL(0), PG_GETARG_DATUM(2), PG_ARGISNULL(2),
-                                          cqrs::Use::subscribe),
+                                          PG_ARGISNULL(0), PG_GETARG_DATUM(2), PG_ARGISNULL(2)),
                     cqrs::Use::subscribe);
         return (Datum)0;
     });
@@ -169,7 +170,7 @@ Datum cqrs_unpublish(PG_FUNCTION_ARGS) {
             ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
                             errmsg("the relation must not be NULL")));
         Oid relation = PG_GETARG_OID(0);
-        cqrs::check_owner(relation, cqrs::Use::publish);
+        cqrs::check_owner(relation);
         LockRelationOid(relation, ShareRowExclusiveLock);
         cqrs::Published row;
         if (!cqrs::find_published(relation, &row))
@@ -198,7 +199,7 @@ Datum cqrs_unsubscribe(PG_FUNCTION_ARGS) {
             ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
                             errmsg("prefix \"%s\" is not subscribed", prefix),
                             errhint("SELECT * FROM cqrs.subscription_status; shows what is.")));
-        cqrs::check_owner(relation, cqrs::Use::subscribe);
+        cqrs::check_owner(relation);
         cqrs::CatalogWriter writer = cqrs::begin_catalog_write();
         Oid types[] = {TEXTOID};
         Datum arguments[] = {PG_GETARG_DATUM(0)};

@@ -79,7 +79,9 @@ bool valid_replica_name(const char* name) {
 
 }  // namespace
 
-void replica_init() { CacheRegisterRelcacheCallback(forget, (Datum)0); }
+void replica_init() {
+    CacheRegisterRelcacheCallback(forget, (Datum)0);
+}
 
 void refuse_on_replica(Oid relation, const char* command) {
     LockRelationOid(relation, RowExclusiveLock);  // takes in invalidations
