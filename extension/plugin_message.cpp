@@ -1,11 +1,10 @@
 // Logical messages: domain events, context, resync marks, the relay's heartbeat. Any role can write
 // any of them with any bytes, so everything is checked here; what is not right is ignored, with one
-// warning.
+// warning. Their text is UTF-8, whatever the database's encoding.
 #include "plugin.hpp"
 
 #include "compat.hpp"
 #include "plugin_catalog.hpp"
-#include "plugin_encoding.hpp"
 
 extern "C" {
 #include "utils/lsyscache.h"
@@ -59,15 +58,14 @@ void Plugin::domain_event(ReorderBufferTXN* txn, std::string_view bytes) {
     Publication owner;
     if (table_verb(verb) && find_prefix(txn, prefix, owner))
         return ignore(type, "only the published table has events of this type");
-    std::string_view json;
     const bool too_large = bytes.size() > options_.max_event_bytes;
-    if (!too_large && (!to_utf8(bytes, json) || !valid_json(json)))
+    if (!too_large && !valid_json(bytes))
         return ignore(type, "its data is not valid JSON in UTF-8, or nested too deep");
 
     Topic& topic = output_.topic(topic_of(type));
     if (!too_large) {
         std::string& out = open(topic, type);
-        out.append(",\"data\":").append(json).push_back('}');
+        out.append(",\"data\":").append(bytes).push_back('}');
         if (output_.event_size(topic) <= options_.max_event_bytes) return close(topic, type, false);
         drop(topic);
     }
@@ -90,8 +88,7 @@ void Plugin::set_context(std::string_view bytes) {
     std::string_view fields[3];
     for (std::string_view& field : fields) {
         field = take_field(bytes);
-        if (!to_utf8(field, field) || !valid_context(field))
-            return ignore("cqrs.context", "it is not valid");
+        if (!valid_context(field)) return ignore("cqrs.context", "it is not valid");
     }
     if (!bytes.empty() || (!fields[2].empty() && !valid_traceparent(fields[2])))
         return ignore("cqrs.context", "it is not valid");

@@ -186,10 +186,6 @@ Table::Table(MemoryContext parent)
     : context(pg_call(
           [&] { return AllocSetContextCreate(parent, "pg_cqrs table", ALLOCSET_SMALL_SIZES); })) {}
 
-Table::~Table() {
-    MemoryContextDelete(context);
-}
-
 TableCache* TableCache::first_ = nullptr;
 
 TableCache::TableCache(MemoryContext context, Output& output)
@@ -299,11 +295,18 @@ void TableCache::end_of_transaction() {
         }
         any_until_commit_ = false;
     }
-    if (invalid_ < kSweep) return;
-    // Tables that were dropped, or are not of interest at the moment.
+    if (invalid_ >= kSweep) sweep();
+}
+
+// Tables that were dropped, or are not of interest at the moment.
+void TableCache::sweep() {
     last_ = nullptr;
-    std::erase_if(tables_, [](const auto& entry) { return !entry.second->valid; });
     invalid_ = 0;
+    std::erase_if(tables_, [](const auto& entry) {
+        if (entry.second->valid) return false;
+        MemoryContextDelete(entry.second->context);
+        return true;
+    });
 }
 
 }  // namespace cqrs

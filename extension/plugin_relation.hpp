@@ -56,9 +56,6 @@ enum class Verb : std::uint8_t { create, update, remove, truncate, resync, stop,
 
 struct Table {
     explicit Table(MemoryContext parent);
-    ~Table();
-    Table(const Table&) = delete;
-    Table& operator=(const Table&) = delete;
 
     Oid relation = InvalidOid;
     bool valid = false;
@@ -77,7 +74,9 @@ struct Table {
     Lsn stopped_at = 0;  // transaction in which the whole table's stop was said
 
     const std::string& type(Verb verb) const { return types[static_cast<std::size_t>(verb)]; }
-    MemoryContext context;  // output functions' memory; lives as long as the columns
+    // Output functions' memory. The decoding context owns it, and deletes it before it destroys our
+    // C++ objects; sweep() is the only other one to.
+    MemoryContext context;
 };
 
 // "schema.table", quoted as SQL would, as a JSON string; null if the name cannot be found or said.
@@ -97,6 +96,7 @@ class TableCache {
   private:
     static void on_relcache(Datum, Oid relation);
     void invalidate(Oid relation);
+    void sweep();
     void build(Table& table, Relation relation, ReorderBufferTXN* txn);
 
     MemoryContext context_;
