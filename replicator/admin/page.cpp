@@ -63,7 +63,7 @@ function fill(table, head, rows) {
 }
 
 function render(status, now) {
-  byId("command").textContent = status.command;
+  byId("command").textContent = location.host;
   byId("message").textContent = status.message;
   byId("message").className = status.status === "ok" ? "ok" : "bad";
   fill(byId("parts"), [], Object.entries(status.parts).map(([part, reason]) =>
