@@ -1,9 +1,10 @@
 // cqrs.emit(): domain events, and cqrs.set_context(): what the transaction's events belong to. Both
-// travel as transactional logical messages; the plugin checks their bytes again, as any role can
-// write such a message.
+// travel as transactional logical messages in the database's encoding; the plugin checks their
+// bytes again, as any role can write such a message.
 #include "catalog.hpp"
 #include "compat.hpp"
 #include "event.hpp"
+#include "notify.hpp"
 
 #include <string_view>
 
@@ -70,8 +71,8 @@ void check_attribute(const char* name, std::string_view value) {
 
 char* attribute(FunctionCallInfo fcinfo, int number, const char* name) {
     if (PG_ARGISNULL(number)) return pstrdup("");
-    char* value = utf8(text_to_cstring(PG_GETARG_TEXT_PP(number)));
-    check_attribute(name, value);
+    char* value = text_to_cstring(PG_GETARG_TEXT_PP(number));
+    check_attribute(name, utf8(value));
     return value;
 }
 
@@ -88,7 +89,7 @@ Datum cqrs_emit(PG_FUNCTION_ARGS) {
         char* type = text_to_cstring(PG_GETARG_TEXT_PP(0));
         cqrs::check_type(type);
         Jsonb* data = PG_GETARG_JSONB_P(1);
-        char* json = cqrs::utf8(JsonbToCString(nullptr, &data->root, VARSIZE(data)));
+        char* json = JsonbToCString(nullptr, &data->root, VARSIZE(data));
         size_t type_size = strlen(type) + 1, json_size = strlen(json);
         if (json_size > cqrs::max_data)
             ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
@@ -105,6 +106,7 @@ Datum cqrs_emit(PG_FUNCTION_ARGS) {
         memcpy(bytes, type, type_size);
         memcpy(bytes + type_size, json, json_size);
         cqrs::log_transactional_message("cqrs.event", bytes, type_size + json_size);
+        if (cqrs::notify_wanted()) cqrs::notify_event(type, json);
         return (Datum)0;
     });
 }
@@ -131,6 +133,7 @@ Datum cqrs_set_context(PG_FUNCTION_ARGS) {
             if (i < 2) bytes[size++] = '\0';
         }
         cqrs::log_transactional_message("cqrs.context", bytes, size);
+        cqrs::set_notify_context(values[0], values[1], values[2]);
         return (Datum)0;
     });
 }

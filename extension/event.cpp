@@ -311,14 +311,25 @@ Envelope::Envelope(std::string_view source) {
 
 void Envelope::begin_transaction(std::uint64_t end_lsn, std::int64_t commit_time_us) {
     lsn_ = end_lsn;
-    time_us_ = commit_time_us;
-    count_ = 0;
-    context_.clear();
     head_ = "{\"specversion\":\"1.0\",\"id\":\"";
     append_lsn(head_, end_lsn);
+    begin(commit_time_us);
+}
+
+void Envelope::begin_transaction(std::string_view name, std::int64_t time_us) {
+    lsn_ = 0;
+    head_ = "{\"specversion\":\"1.0\",\"id\":\"";
+    head_.append(name);
+    begin(time_us);
+}
+
+void Envelope::begin(std::int64_t time_us) {
+    time_us_ = time_us;
+    count_ = 0;
+    context_.clear();
     head_.push_back('.');
     time_ = "\",\"time\":\"";
-    append_time(time_, commit_time_us);
+    append_time(time_, time_us);
     time_.push_back('"');
 }
 

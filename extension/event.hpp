@@ -55,6 +55,9 @@ class Envelope {
     explicit Envelope(std::string_view source);
 
     void begin_transaction(std::uint64_t end_lsn, std::int64_t commit_time_us);
+    // While the transaction runs there is no LSN yet: ids are <name>.<n>, and times those of the
+    // call.
+    void begin_transaction(std::string_view name, std::int64_t time_us);
     // Empty values are left out. Holds for the events that follow, until begin_transaction().
     void set_context(std::string_view correlationid, std::string_view causationid,
                      std::string_view traceparent);
@@ -68,6 +71,8 @@ class Envelope {
     std::int64_t time_us() const { return time_us_; }
 
   private:
+    void begin(std::int64_t time_us);
+
     std::uint64_t lsn_ = 0;
     std::int64_t time_us_ = 0;
     std::uint64_t count_ = 0;

@@ -244,11 +244,12 @@ void warn_of_deferred_constraints(Oid relation) {
         if (!HeapTupleIsValid(tuple)) continue;
         auto* form = reinterpret_cast<Form_pg_index>(GETSTRUCT(tuple));
         if (form->indisunique && !form->indimmediate)
-            ereport(WARNING,
-                    (errmsg("deferrable constraint %s is not enforced on a replica",
-                            quote_identifier(get_rel_name(form->indexrelid))),
-                     errdetail("Postgres does not check it for rows that are written as a replica."),
-                     errhint("Drop it here, or make it NOT DEFERRABLE: the primary checks it.")));
+            ereport(
+                WARNING,
+                (errmsg("deferrable constraint %s is not enforced on a replica",
+                        quote_identifier(get_rel_name(form->indexrelid))),
+                 errdetail("Postgres does not check it for rows that are written as a replica."),
+                 errhint("Drop it here, or make it NOT DEFERRABLE: the primary checks it.")));
         ReleaseSysCache(tuple);
     }
     relation_close(rel, NoLock);

@@ -1,6 +1,7 @@
 // The worked domain: commands on parking_slots. One command, one statement, its plan kept per
 // backend; every rule that is broken has its own SQLSTATE, detail and hint.
 #include "catalog.hpp"
+#include "notify.hpp"
 #include "uuid.hpp"
 
 extern "C" {
@@ -110,18 +111,32 @@ uint64 execute(Statement statement, Datum* arguments) {
     return SPI_processed;
 }
 
-// The row that the statement returned, in the caller's memory context.
-Datum returned_row() {
+// Ends the command: the row that the statement returned, in the caller's memory context.
+Datum finish(cqrs::RowEvent event) {
     bool is_null;
     Datum row = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &is_null);
-    return SPI_datumTransfer(row, false, -1);
+    row = SPI_datumTransfer(row, false, -1);
+    SPI_finish();
+    if (cqrs::notify_wanted()) cqrs::notify_row(table.relation, event, row);
+    return row;
 }
 
-void no_such_slot(Datum uuid) {
+const char* uuid_text(Datum uuid) {
+    return DatumGetCString(DirectFunctionCall1(uuid_out, uuid));
+}
+
+// The statement found no row, or (`exists`) something in the database kept it from one.
+[[noreturn]] void no_row(Datum uuid, bool exists) {
+    if (exists)
+        ereport(ERROR, (errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
+                        errmsg("parking slot was not changed"),
+                        errdetail("A trigger or a policy of table %s kept slot %s as it is.",
+                                  table.name, uuid_text(uuid)),
+                        errhint("See \\d %s.", table.name)));
     ereport(ERROR, (errcode(ERRCODE_NO_DATA_FOUND), errmsg("parking slot does not exist"),
-                    errdetail("No slot has the uuid %s.",
-                              DatumGetCString(DirectFunctionCall1(uuid_out, uuid))),
+                    errdetail("No slot has the uuid %s.", uuid_text(uuid)),
                     errhint("SELECT * FROM parking_slot_list(); shows those that exist.")));
+    pg_unreachable();
 }
 
 Datum uuid_argument(FunctionCallInfo fcinfo) {
@@ -214,20 +229,19 @@ Datum change(FunctionCallInfo fcinfo, const Transition& transition) {
     Datum arguments[] = {uuid, CStringGetTextDatum(transition.to),
                          PointerGetDatum(construct_array(from, transition.from_count, TEXTOID, -1,
                                                          false, TYPALIGN_INT))};
+    bool locked = false;
     while (execute(change_status, arguments) == 0) {
-        if (execute(look_up, arguments) == 0) no_such_slot(uuid);
+        if (locked || execute(look_up, arguments) == 0) no_row(uuid, locked);
         const char* status = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
-        // It may have changed back between the two statements; now it is locked.
-        if (allowed(transition, status)) continue;
+        // It may have changed back between the two statements; now it cannot any more.
+        locked = allowed(transition, status);
+        if (locked) continue;
         ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
                         errmsg("parking slot cannot become %s", transition.to),
-                        errdetail("Slot %s is %s.",
-                                  DatumGetCString(DirectFunctionCall1(uuid_out, uuid)), status),
+                        errdetail("Slot %s is %s.", uuid_text(uuid), status),
                         errhint("%s", transition.hint)));
     }
-    Datum row = returned_row();
-    SPI_finish();
-    return row;
+    return finish(cqrs::RowEvent::update);
 }
 
 }  // namespace
@@ -241,10 +255,8 @@ Datum parking_create(PG_FUNCTION_ARGS) {
         pg_uuid_t uuid = cqrs::new_uuid();
         Datum arguments[] = {UUIDPGetDatum(&uuid), name, status};
         SPI_connect();
-        parking::execute(parking::insert, arguments);
-        Datum row = parking::returned_row();
-        SPI_finish();
-        return row;
+        if (parking::execute(parking::insert, arguments) == 0) parking::no_row(arguments[0], true);
+        return parking::finish(cqrs::RowEvent::create);
     });
 }
 
@@ -253,10 +265,8 @@ Datum parking_rename(PG_FUNCTION_ARGS) {
         Datum arguments[] = {parking::uuid_argument(fcinfo), parking::name_argument(fcinfo, 1)};
         parking::find_table(fcinfo, "rename_parking_slot");
         SPI_connect();
-        if (parking::execute(parking::rename, arguments) == 0) parking::no_such_slot(arguments[0]);
-        Datum row = parking::returned_row();
-        SPI_finish();
-        return row;
+        if (parking::execute(parking::rename, arguments) == 0) parking::no_row(arguments[0], false);
+        return parking::finish(cqrs::RowEvent::update);
     });
 }
 
@@ -277,9 +287,7 @@ Datum parking_delete(PG_FUNCTION_ARGS) {
         Datum arguments[] = {parking::uuid_argument(fcinfo)};
         parking::find_table(fcinfo, "delete_parking_slot");
         SPI_connect();
-        if (parking::execute(parking::remove, arguments) == 0) parking::no_such_slot(arguments[0]);
-        Datum row = parking::returned_row();
-        SPI_finish();
-        return row;
+        if (parking::execute(parking::remove, arguments) == 0) parking::no_row(arguments[0], false);
+        return parking::finish(cqrs::RowEvent::remove);
     });
 }

@@ -4,9 +4,9 @@
 
 #include "compat.hpp"
 #include "plugin_settings.hpp"
+#include "source.hpp"
 
 extern "C" {
-#include "commands/dbcommands.h"
 #include "miscadmin.h"
 #include "replication/origin.h"
 #include "replication/output_plugin.h"
@@ -22,16 +22,6 @@ namespace {
 
 constexpr std::int64_t kEpochs =
     static_cast<std::int64_t>(POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY;
-
-void append_default_source(std::string& source, const char* database) {
-    source = "/";
-    append_percent_encoded(source, database);
-    source.push_back('/');
-    char number[24];
-    snprintf(number, sizeof number, UINT64_FORMAT, GetSystemIdentifier());
-    source.append(number).push_back('/');
-    append_integer(source, current_timeline());
-}
 
 Plugin& plugin(LogicalDecodingContext* ctx) {
     return *static_cast<Plugin*>(ctx->output_plugin_private);
@@ -117,10 +107,7 @@ void Plugin::begin(ReorderBufferTXN* txn) {
 // Made at the first event of the session and of the transaction: most transactions may have none.
 void Plugin::start_events() {
     if (!envelope_) {
-        if (options_.source.empty()) {
-            const char* database = get_database_name(MyDatabaseId);
-            append_default_source(options_.source, database ? database : "");
-        }
+        if (options_.source.empty()) append_default_source(options_.source);
         envelope_.emplace(options_.source);
     }
     if (!started_) {

@@ -133,6 +133,15 @@ bool is_stored(Form_pg_attribute column) {
     return true;
 }
 
+void name_types(Table& table, std::string_view prefix) {
+    constexpr const char* verbs[] = {".create",   ".update", ".delete",
+                                     ".truncate", ".resync", ".stop"};
+    for (std::size_t i = 0; i < table.types.size(); i++)
+        table.types[i].assign(prefix).append(verbs[i]);
+}
+
+}  // namespace
+
 // The root's columns in the root's order, each with its place in the changed relation's tuples.
 void describe_columns(Table& table, Relation root, Relation changed) {
     TupleDesc columns = RelationGetDescr(root);
@@ -161,15 +170,6 @@ void describe_columns(Table& table, Relation root, Relation changed) {
         if (!attempt(table.broken, [&] { describe_type(column, type, table.context); })) return;
     }
 }
-
-void name_types(Table& table, std::string_view prefix) {
-    constexpr const char* verbs[] = {".create",   ".update", ".delete",
-                                     ".truncate", ".resync", ".stop"};
-    for (std::size_t i = 0; i < table.types.size(); i++)
-        table.types[i].assign(prefix).append(verbs[i]);
-}
-
-}  // namespace
 
 void append_relation_name(std::string& out, Oid schema, const char* name) {
     const char* schema_name = get_namespace_name(schema);

@@ -79,6 +79,10 @@ struct Table {
     MemoryContext context;
 };
 
+// Fills in the columns of `table`, in the root's order, and what is known of its identity. Sets
+// table.broken if they cannot be read.
+void describe_columns(Table& table, Relation root, Relation changed);
+
 // "schema.table", quoted as SQL would, as a JSON string; null if the name cannot be found or said.
 void append_relation_name(std::string& out, Oid schema, const char* name);
 

@@ -100,6 +100,11 @@ CREATE FUNCTION public.regress_upper() RETURNS trigger LANGUAGE plpgsql AS $$BEG
 CREATE TRIGGER upper BEFORE INSERT ON parking_slots FOR EACH ROW EXECUTE FUNCTION regress_upper();
 SELECT name, status FROM create_parking_slot('Slot 7');
 DROP TRIGGER upper ON parking_slots;
+CREATE OR REPLACE FUNCTION regress_upper() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RETURN NULL; END$$;
+CREATE TRIGGER upper BEFORE INSERT OR UPDATE ON parking_slots FOR EACH ROW EXECUTE FUNCTION regress_upper();
+SELECT pg_temp.refusal($$SELECT create_parking_slot('Slot 8')$$);
+SELECT pg_temp.refusal($$SELECT block_parking_slot(pg_temp.slot('SLOT 7'))$$);
+DROP TRIGGER upper ON parking_slots;
 DROP FUNCTION regress_upper();
 TRUNCATE parking_slots;
 -- How the planner may treat them.
