@@ -1,5 +1,5 @@
 // cqrs.emit(): domain events, and cqrs.set_context(): what the transaction's events belong to. Both
-// travel as transactional logical messages in the database's encoding; the plugin checks their
+// travel as transactional logical messages in UTF-8; the plugin checks their
 // bytes again, as any role can write such a message.
 #include "catalog.hpp"
 #include "compat.hpp"
@@ -71,8 +71,8 @@ void check_attribute(const char* name, std::string_view value) {
 
 char* attribute(FunctionCallInfo fcinfo, int number, const char* name) {
     if (PG_ARGISNULL(number)) return pstrdup("");
-    char* value = text_to_cstring(PG_GETARG_TEXT_PP(number));
-    check_attribute(name, utf8(value));
+    char* value = utf8(text_to_cstring(PG_GETARG_TEXT_PP(number)));
+    check_attribute(name, value);
     return value;
 }
 
@@ -89,7 +89,7 @@ Datum cqrs_emit(PG_FUNCTION_ARGS) {
         char* type = text_to_cstring(PG_GETARG_TEXT_PP(0));
         cqrs::check_type(type);
         Jsonb* data = PG_GETARG_JSONB_P(1);
-        char* json = JsonbToCString(nullptr, &data->root, VARSIZE(data));
+        char* json = cqrs::utf8(JsonbToCString(nullptr, &data->root, VARSIZE(data)));
         size_t type_size = strlen(type) + 1, json_size = strlen(json);
         if (json_size > cqrs::max_data)
             ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),

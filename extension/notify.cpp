@@ -149,20 +149,12 @@ void notify_row(Oid relation, RowEvent event, Datum row) {
 }
 
 void notify_event(const char* type, const char* json) {
-    std::string_view data;
-    if (to_utf8(json, data))
-        send(type, data);
-    else
-        send(type, {});
+    send(type, json);
 }
 
 void set_notify_context(const char* correlationid, const char* causationid,
                         const char* traceparent) {
-    std::string_view values[3] = {correlationid, causationid, traceparent};
-    for (std::string_view& value : values)
-        if (!to_utf8(value, value)) value = {};
-    contexts.push_back({GetCurrentSubTransactionId(), std::string(values[0]),
-                        std::string(values[1]), std::string(values[2])});
+    contexts.push_back({GetCurrentSubTransactionId(), correlationid, causationid, traceparent});
 }
 
 }  // namespace cqrs

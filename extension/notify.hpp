@@ -15,11 +15,11 @@ bool notify_wanted();
 // A row (a composite Datum of the table's type) was written: notifies if the table is published.
 void notify_row(Oid relation, RowEvent event, Datum row);
 
-// A domain event; `json` in the database's encoding.
+// A domain event; `json` in UTF-8.
 void notify_event(const char* type, const char* json);
 
 // cqrs.set_context() was called: holds for this transaction's later notifications, and goes with
-// the savepoint that it was called in. Empty strings for what is not set. Called whatever the GUC
+// the savepoint that it was called in. UTF-8; empty for what is not set. Called whatever the GUC
 // says.
 void set_notify_context(const char* correlationid, const char* causationid,
                         const char* traceparent);
