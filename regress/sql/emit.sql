@@ -59,5 +59,6 @@ COMMIT;
 BEGIN;
 SELECT cqrs.emit('a.lost', '{}');
 ROLLBACK;
-SELECT encode(data, 'escape') FROM pg_logical_slot_get_binary_changes('regress_emit', NULL, NULL, 'include-xids', '0', 'skip-empty-xacts', '1');
+-- From Postgres 17 on test_decoding prints BEGIN and COMMIT round them.
+SELECT encode(data, 'escape') FROM pg_logical_slot_get_binary_changes('regress_emit', NULL, NULL, 'include-xids', '0', 'skip-empty-xacts', '1') WHERE encode(data, 'escape') LIKE 'message:%';
 SELECT pg_drop_replication_slot('regress_emit');
