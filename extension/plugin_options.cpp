@@ -31,11 +31,10 @@ bool choice(const char* name, std::string_view value, std::string_view no, std::
 std::size_t bytes(const char* name, std::string_view value, std::size_t low, std::size_t high) {
     std::size_t number = 0;
     const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), number);
-    if (error == std::errc::result_out_of_range ||
-        (error == std::errc() && (number < low || number > high)))
-        refuse("pg_cqrs option \"%s\" is out of range: \"%s\"", name, value.data());
-    if (error != std::errc() || end != value.data() + value.size())
+    if (error == std::errc::invalid_argument || end != value.data() + value.size())
         refuse("invalid value for pg_cqrs option \"%s\": \"%s\"", name, value.data());
+    if (error == std::errc::result_out_of_range || number < low || number > high)
+        refuse("pg_cqrs option \"%s\" is out of range: \"%s\"", name, value.data());
     return number;
 }
 

@@ -105,6 +105,8 @@ void Output::commit(Lsn lsn) {
     }
     if (!any) return;
     last_commit_ = lsn;
+    // The SQL functions stop where they like and forget what is held.
+    if (!am_walsender) full = true;
     // Reading the pointer takes a lock: only when the last answer does not do.
     if (!full && lsn + kNear > known_end_) known_end_ = readable_wal_end();
     if (full || lsn + kNear > known_end_) write_frames(lsn);
