@@ -39,7 +39,7 @@ std::vector<std::string> missing_rights(postgres::Connection& connection,
                                         const std::vector<std::string>& wanted);
 Discovered::Columns columns_of(postgres::Connection& connection, const std::string& relation);
 
-// `show`: the setting's value, "" if this server does not know it.
+// The setting's value; "" if this server does not know it or hides it from this role.
 std::string setting_of(postgres::Connection& connection, const std::string& name);
 std::string joined(const std::vector<std::string>& words, const char* separator = ", ");
 // The GRANT that gives the current role what it lacks.

@@ -47,14 +47,34 @@ void check_settings(postgres::Connection& connection, Findings& findings) {
     }
 }
 
+// Servers since August 2026 have the setting.
+bool knows_output_plugins(const postgres::Connection& connection) {
+    const int version = connection.server_version();
+    switch (version / 10000) {
+        case 15:
+            return version >= 150019;
+        case 16:
+            return version >= 160015;
+        case 17:
+            return version >= 170011;
+        case 18:
+            return version >= 180006;
+        default:
+            return version > 180000;
+    }
+}
+
 // The list has no quotes round the whole: it would become one long name.
 void check_output_plugins(postgres::Connection& connection, Findings& findings) {
     const auto list = setting_of(connection, "output_plugin_libraries");
-    if (list.empty() && connection
-                                .exec("SELECT 1 FROM pg_settings WHERE name = "
-                                      "'output_plugin_libraries'")
-                                .rows() == 0) {
-        findings.ok("this server has no output_plugin_libraries to set");
+    if (list.empty()) {
+        if (knows_output_plugins(connection)) {
+            findings.note(
+                "output_plugin_libraries is hidden from this role; it must hold pg_cqrs (GRANT "
+                "pg_read_all_settings shows it)");
+        } else {
+            findings.ok("this server has no output_plugin_libraries to set");
+        }
         return;
     }
     std::vector<std::string> wanted = {"pgoutput", "test_decoding"};
@@ -150,7 +170,8 @@ void check_slot(postgres::Connection& connection, const std::string& slot, Findi
     }
 }
 
-void check_relay_rights(postgres::Connection& connection, Findings& findings) {
+// False: what is published cannot be read.
+bool check_relay_rights(postgres::Connection& connection, Findings& findings) {
     const auto state =
         missing_rights(connection, "cqrs.relay_state", {"SELECT", "INSERT", "UPDATE"});
     findings.check(state.empty(), "the role may write cqrs.relay_state",
@@ -160,6 +181,7 @@ void check_relay_rights(postgres::Connection& connection, Findings& findings) {
     findings.check(published.empty(), "the role may read cqrs.published",
                    "the role may not read cqrs.published",
                    grant(connection, "SELECT", "cqrs.published"));
+    return published.empty();
 }
 
 // Default and index identities need their index; a missing one sends deletes without a key.
@@ -221,7 +243,7 @@ void check_primary(const Settings& settings, Findings& findings, Discovered& dis
         check_slot(*connection, settings.slot, findings);
         discovered.primary_identity = database_identity(*connection);
         if (!check_extension(*connection, findings)) return;
-        check_relay_rights(*connection, findings);
+        if (!check_relay_rights(*connection, findings)) return;
         check_published(*connection, findings, discovered);
     } catch (const postgres::Error& e) {
         findings.fail(fmt::format("a check failed: {}", e.what()), e.hint());

@@ -21,7 +21,8 @@ void check_name(postgres::Connection& connection, const std::string& name, Findi
     }
 }
 
-void check_apply_rights(postgres::Connection& connection, Findings& findings) {
+// False: what the other checks read is not readable.
+bool check_apply_rights(postgres::Connection& connection, Findings& findings) {
     const auto set =
         connection.exec("SELECT has_parameter_privilege('session_replication_role', 'SET')");
     findings.check(set.get_bool(0, 0), "the role may set session_replication_role",
@@ -38,15 +39,29 @@ void check_apply_rights(postgres::Connection& connection, Findings& findings) {
     findings.check(functions.empty(), "the role may use replication origins",
                    "the role may not use replication origins",
                    grant(connection, "EXECUTE", "FUNCTION " + joined(functions)));
+    const auto registers =
+        connection.exec("SELECT has_function_privilege('cqrs.register_replica(text)', 'EXECUTE')");
+    if (!registers.get_bool(0, 0)) {
+        findings.fail("the role may not register the replica",
+                      grant(connection, "EXECUTE", "FUNCTION cqrs.register_replica(text)"));
+    }
+    bool readable = true;
+    for (const char* table : {"cqrs.subscription", "cqrs.replica_identity"}) {
+        if (missing_rights(connection, table, {"SELECT"}).empty()) continue;
+        findings.fail(fmt::format("the role may not read {}", table),
+                      grant(connection, "SELECT", table));
+        readable = false;
+    }
     for (const char* table :
          {"cqrs.position", "cqrs.subscription_state", "cqrs.spool", "cqrs.incidents"}) {
         const auto missing =
             missing_rights(connection, table, {"SELECT", "INSERT", "UPDATE", "DELETE"});
-        if (!missing.empty()) {
-            findings.fail(fmt::format("the role lacks {} on {}", joined(missing), table),
-                          grant(connection, joined(missing), table));
-        }
+        if (missing.empty()) continue;
+        findings.fail(fmt::format("the role lacks {} on {}", joined(missing), table),
+                      grant(connection, joined(missing), table));
+        if (missing.front() == "SELECT") readable = false;
     }
+    return readable;
 }
 
 // A replication origin per topic is active while it is applied; before 18 they count against
@@ -199,8 +214,8 @@ void check_replica(const Settings& settings, Findings& findings, Discovered& dis
             return;
         }
         if (!check_extension(*connection, findings)) return;
+        if (!check_apply_rights(*connection, findings)) return;
         check_name(*connection, settings.replica, findings);
-        check_apply_rights(*connection, findings);
         check_subscriptions(*connection, findings, discovered);
         check_positions(*connection, findings);
     } catch (const postgres::Error& e) {

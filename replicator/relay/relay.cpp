@@ -19,6 +19,11 @@ std::string describe(const postgres::Error& e) {
     std::string text = e.what();
     if (!e.detail().empty()) text += " (" + e.detail() + ")";
     if (!e.hint().empty()) text += " Hint: " + e.hint();
+    // The setting is hidden from a role without pg_read_all_settings: seen only at the slot.
+    if (text.find("output_plugin_libraries") != std::string::npos)
+        text +=
+            " Run ALTER SYSTEM SET output_plugin_libraries = pgoutput, test_decoding, pg_cqrs; "
+            "(without quotes round the whole) and SELECT pg_reload_conf();";
     return text;
 }
 

@@ -42,7 +42,8 @@ std::int64_t now_us() {
 void Source::check_primary(postgres::Connection& sql) {
     const auto r = sql.exec(
         "SELECT pg_is_in_recovery(), current_database(), current_setting('wal_level'), "
-        "current_setting('output_plugin_libraries', true), "
+        // NULL if the server has no such setting or hides it from a role that is no superuser.
+        "(SELECT setting FROM pg_settings WHERE name = 'output_plugin_libraries'), "
         "(SELECT oid FROM pg_database WHERE datname = current_database()), "
         "EXISTS (SELECT FROM pg_extension WHERE extname = 'pg_cqrs')");
     if (r.get_bool(0, 0))
