@@ -92,9 +92,9 @@ std::size_t Batcher::fitting(const Message& open, const Frame& frame, std::size_
         const std::size_t room = limits_.max_batch - static_cast<std::size_t>(open.count);
         end = std::min(end, begin + room);
     }
-    std::size_t bytes = open.count ? open.body.size() : 1;
+    std::size_t bytes = open.count ? open.body.size() + 1 : 1;  // with its ']'
     for (std::size_t i = begin; i < end; ++i) {
-        const std::size_t with = bytes + frame.events[i].json.size() + 1;  // ',' or ']'
+        const std::size_t with = bytes + frame.events[i].json.size() + 1;  // ',' or '['
         const bool first = open.count == 0 && i == begin;
         if (!first && with > limits_.max_message_bytes) return i;
         bytes = with;
