@@ -17,6 +17,7 @@ extern "C" {
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "storage/bufmgr.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/guc.h"
@@ -161,6 +162,12 @@ void invalidate_with_partitions(Oid relation) {
     foreach (cell, find_all_inheritors(relation, NoLock, nullptr))
         if (SearchSysCacheExists1(RELOID, ObjectIdGetDatum(lfirst_oid(cell))))
             CacheInvalidateRelcacheByRelid(lfirst_oid(cell));
+}
+
+void lock_with_partitions(Oid relation, int mode) {
+    LockRelationOid(relation, mode);
+    if (get_rel_relkind(relation) == RELKIND_PARTITIONED_TABLE)
+        list_free(find_all_inheritors(relation, mode, nullptr));
 }
 
 bool has_rows(Oid relation) {

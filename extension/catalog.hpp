@@ -52,6 +52,9 @@ uint64 catalog_execute(const char* sql, int count, const Oid* types, const Datum
 // and its partitions' with it.
 void invalidate_with_partitions(Oid relation);
 
+// Locks a table, and each of its partitions: rows can be written to those directly.
+void lock_with_partitions(Oid relation, int mode);
+
 // Whether any block of the table, or of its partitions, is in use.
 bool has_rows(Oid relation);
 

@@ -8,6 +8,7 @@ extern "C" {
 #include "catalog/namespace.h"
 #include "catalog/pg_attribute.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_index.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_type.h"
 #include "commands/event_trigger.h"
@@ -91,6 +92,30 @@ void check_identity_indexes() {
                      form->relkind == RELKIND_PARTITIONED_TABLE;
         ReleaseSysCache(tuple);
         if (check) check_table(lfirst_oid(cell), Use::keep);
+    }
+}
+
+// DROP INDEX CONCURRENTLY cannot be undone any more when it is over.
+void before_drop_index(const DropStmt* statement) {
+    ListCell* cell;
+    foreach (cell, statement->objects) {
+        RangeVar* name = makeRangeVarFromNameList(static_cast<List*>(lfirst(cell)));
+        Oid index = RangeVarGetRelid(name, NoLock, true);
+        HeapTuple tuple = SearchSysCache1(INDEXRELID, ObjectIdGetDatum(index));
+        if (!HeapTupleIsValid(tuple)) continue;
+        auto* form = reinterpret_cast<Form_pg_index>(GETSTRUCT(tuple));
+        Oid relation = form->indisreplident ? form->indrelid : InvalidOid;
+        ReleaseSysCache(tuple);
+        Published row;
+        Oid root = OidIsValid(relation) ? published_root(relation, &row) : InvalidOid;
+        if (!OidIsValid(root)) continue;
+        ereport(ERROR,
+                (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                 errmsg("published table %s would be left without its replica identity index",
+                        table_name(relation)),
+                 errdetail("Its UPDATEs and DELETEs would not say which row they change."),
+                 errhint("Give it another REPLICA IDENTITY first, or SELECT cqrs.unpublish(%s);",
+                         quote_literal_cstr(table_name(root)))));
     }
 }
 
@@ -226,9 +251,13 @@ Datum cqrs_on_ddl(PG_FUNCTION_ARGS) {
         auto* data = reinterpret_cast<EventTriggerData*>(fcinfo->context);
         // While pg_cqrs itself is being dropped.
         if (!OidIsValid(cqrs::catalog_table("subscription_state"))) return (Datum)0;
-        if (strcmp(data->event, "ddl_command_start") == 0)
-            cqrs::remember_partitions();
-        else if (strcmp(data->event, "sql_drop") == 0)
+        if (strcmp(data->event, "ddl_command_start") == 0) {
+            auto* drop = reinterpret_cast<DropStmt*>(data->parsetree);
+            if (IsA(drop, DropStmt) && drop->removeType == OBJECT_INDEX)
+                cqrs::before_drop_index(drop);
+            else
+                cqrs::remember_partitions();
+        } else if (strcmp(data->event, "sql_drop") == 0)
             cqrs::after_drop();
         else if (strcmp(data->event, "table_rewrite") == 0)
             cqrs::before_rewrite();

@@ -46,7 +46,7 @@ Request checked_request(Datum relation, bool no_relation, Datum prefix, bool no_
 void lock_for(const Request& request, Use use) {
     LockRelationOid(catalog_table(use == Use::publish ? "published" : "subscription"),
                     ShareRowExclusiveLock);
-    LockRelationOid(request.relation, ShareRowExclusiveLock);
+    lock_with_partitions(request.relation, ShareRowExclusiveLock);
     check_owner(request.relation);  // it may have been dropped or given away meanwhile
     check_table(request.relation, use);
 }
@@ -171,7 +171,7 @@ Datum cqrs_unpublish(PG_FUNCTION_ARGS) {
                             errmsg("the relation must not be NULL")));
         Oid relation = PG_GETARG_OID(0);
         cqrs::check_owner(relation);
-        LockRelationOid(relation, ShareRowExclusiveLock);
+        cqrs::lock_with_partitions(relation, ShareRowExclusiveLock);
         cqrs::Published row;
         if (!cqrs::find_published(relation, &row))
             ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),

@@ -127,9 +127,10 @@ Datum cqrs_register_replica(PG_FUNCTION_ARGS) {
                               0, nullptr, nullptr);
         for (uint64 i = 0; i < SPI_processed; i++) {
             bool is_null;
-            LockRelationOid(DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[i],
-                                                           SPI_tuptable->tupdesc, 1, &is_null)),
-                            ShareRowExclusiveLock);
+            cqrs::lock_with_partitions(
+                DatumGetObjectId(
+                    SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &is_null)),
+                ShareRowExclusiveLock);
         }
         Oid types[] = {TEXTOID};
         Datum arguments[] = {PG_GETARG_DATUM(0)};

@@ -10,7 +10,10 @@ CREATE SCHEMA cqrs;
 -- a user_catalog_table is not protected from vacuum. Never rewrite it in an upgrade script (refused).
 CREATE TABLE cqrs.published (
     relation     regclass PRIMARY KEY,
-    prefix       text COLLATE "C" NOT NULL UNIQUE,
+    prefix       text COLLATE "C" NOT NULL UNIQUE
+        CHECK (octet_length(prefix) <= 50 AND
+        prefix ~ '^[A-Za-z][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*$' AND
+        split_part(prefix, '.', 1) NOT IN ('cqrs', 'heartbeat')),
     notify       boolean NOT NULL DEFAULT false,
     by_extension boolean NOT NULL DEFAULT false
 ) WITH (user_catalog_table = true);
@@ -41,7 +44,10 @@ CREATE TABLE cqrs.replica_identity (
 CREATE UNIQUE INDEX replica_identity_single ON cqrs.replica_identity ((true));
 
 CREATE TABLE cqrs.subscription (
-    prefix       text COLLATE "C" PRIMARY KEY,
+    prefix       text COLLATE "C" PRIMARY KEY
+        CHECK (octet_length(prefix) <= 50 AND
+        prefix ~ '^[A-Za-z][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*$' AND
+        split_part(prefix, '.', 1) NOT IN ('cqrs', 'heartbeat')),
     relation     regclass NOT NULL UNIQUE,
     topic        text COLLATE "C" NOT NULL GENERATED ALWAYS AS (split_part(prefix, '.', 1)) STORED,
     notify       boolean NOT NULL DEFAULT false,
@@ -195,7 +201,7 @@ CREATE FUNCTION cqrs.on_ddl() RETURNS event_trigger
 LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'cqrs_on_ddl';
 
 CREATE EVENT TRIGGER cqrs_ddl_start ON ddl_command_start
-WHEN TAG IN ('DROP TABLE', 'DROP SCHEMA', 'DROP OWNED', 'DROP TYPE', 'DROP DOMAIN', 'DROP EXTENSION')
+WHEN TAG IN ('DROP TABLE', 'DROP SCHEMA', 'DROP OWNED', 'DROP TYPE', 'DROP DOMAIN', 'DROP EXTENSION', 'DROP INDEX')
 EXECUTE FUNCTION cqrs.on_ddl();
 CREATE EVENT TRIGGER cqrs_ddl_end ON ddl_command_end
 WHEN TAG IN ('ALTER TABLE', 'CREATE TABLE')
@@ -298,7 +304,7 @@ COMMENT ON FUNCTION cqrs.published_changed() IS 'Trigger of cqrs.published: inva
 COMMENT ON FUNCTION cqrs.subscription_changed() IS 'Trigger of cqrs.subscription: NOTIFY cqrs_subscription, which the applier listens to';
 COMMENT ON FUNCTION cqrs.replica_identity_changed() IS 'Trigger of cqrs.replica_identity: invalidates the commands'' cache';
 COMMENT ON FUNCTION cqrs.on_ddl() IS 'Event trigger: writes resync markers, forgets dropped tables, refuses what would end a published table''s events';
-COMMENT ON EVENT TRIGGER cqrs_ddl_start IS 'pg_cqrs: remembers which partitions a DROP may remove';
+COMMENT ON EVENT TRIGGER cqrs_ddl_start IS 'pg_cqrs: remembers which partitions a DROP may remove; keeps identity indexes';
 COMMENT ON EVENT TRIGGER cqrs_ddl_end IS 'pg_cqrs: partitions of published tables, and what would end their events';
 COMMENT ON EVENT TRIGGER cqrs_rewrite IS 'pg_cqrs: a rewrite changes rows without events';
 COMMENT ON EVENT TRIGGER cqrs_drop IS 'pg_cqrs: forgets dropped tables';

@@ -132,8 +132,16 @@ CREATE TABLE other (id int PRIMARY KEY);
 SET search_path = pub, pg_catalog;
 SELECT cqrs.publish('other', 'other');
 SELECT cqrs.unpublish('other');
+SELECT cqrs.publish('other', 'other');
+-- Nor does its DDL need rights on cqrs' tables.
+ALTER TABLE other ADD COLUMN v int DEFAULT 1;
+DROP TABLE other;
 RESET ROLE;
 SET search_path = pub, public;
+SELECT prefix FROM cqrs.published WHERE prefix = 'other';
+-- By hand: what publish() would refuse as a prefix is refused, too.
+SELECT refusal($$UPDATE cqrs.published SET prefix = 'a b' WHERE prefix = 'own'$$);
+SELECT refusal($$UPDATE cqrs.published SET prefix = 'cqrs.own' WHERE prefix = 'own'$$) ~ '^23514' AS reserved;
 
 DROP SCHEMA pub CASCADE;
 DROP OWNED BY regress_publisher, regress_other;
