@@ -6,16 +6,16 @@ namespace cqrs {
 namespace {
 
 void add(FrameBuilder& builder, std::string_view json, std::string_view type, Lsn lsn,
-         bool notify = false) {
+         std::int64_t time_us, bool notify = false) {
     builder.begin_event().append(json);
-    builder.end_event(type, notify, lsn, static_cast<std::int64_t>(lsn) * 10);
+    builder.end_event(type, notify, lsn, time_us);
 }
 
 std::string sample() {
     FrameBuilder builder("parking");
-    add(builder, R"({"a":1})", "parking.create", 100, true);
-    add(builder, R"({"b":2})", "parking.update", 100);
-    add(builder, R"({"c":33})", "parking.create", 200, true);
+    add(builder, R"({"a":1})", "parking.create", 100, 1000, true);
+    add(builder, R"({"b":2})", "parking.update", 100, 1000);
+    add(builder, R"({"c":33})", "parking.create", 200, 2000, true);
     std::string bytes;
     builder.encode(bytes, true, 99, 1234);
     return bytes;
@@ -44,6 +44,48 @@ TEST(Frame, RoundTrip) {
     EXPECT_EQ(frame.events[2].type, 0);
 }
 
+// What a server's plugin wrote (Postgres 15.20): the format is a promise, not only a round trip.
+TEST(Frame, DecodesWhatTheServerWrote) {
+    constexpr std::string_view head =
+        "4351463101000001000000000d4b6d00000660fa8cffb280000000030000000100000003000002107400"
+        "08742e6372656174650006742e646f6e650008742e75706461746500000003000000000d4b6d00000660"
+        "fa8cefc5f4000000c00000000000780001000000d60002";
+    const std::string events[] = {
+        R"x({"specversion":"1.0","id":"0/D4B6D00.1","source":"/test","type":"t.creat)x"
+        R"x(e","time":"2026-11-24T00:11:22.878452Z","data":{"id":1,"v":"ü","n":null,)x"
+        R"x("ts":null,"j":null,"u":null,"b":null,"f":null}})x",
+        R"x({"specversion":"1.0","id":"0/D4B6D00.2","source":"/test","type":"t.done")x"
+        R"x(,"time":"2026-11-24T00:11:22.878452Z","data":{}})x",
+        R"x({"specversion":"1.0","id":"0/D4B6D00.3","source":"/test","type":"t.updat)x"
+        R"x(e","time":"2026-11-24T00:11:22.878452Z","oldkey":"{\"id\":1}","data":{"i)x"
+        R"x(d":2,"v":"ü","n":null,"ts":null,"j":null,"u":null,"b":null,"f":null}})x",
+    };
+    std::string bytes;
+    for (std::size_t i = 0; i < head.size(); i += 2)
+        bytes.push_back(static_cast<char>(std::stoi(std::string(head.substr(i, 2)), nullptr, 16)));
+    bytes += events[0] + "," + events[1] + "," + events[2];
+    Frame frame;
+    decode_frame(bytes, frame);
+    EXPECT_FALSE(frame.more);
+    EXPECT_EQ(frame.safe_lsn, 0xD4B6D00U);
+    EXPECT_EQ(frame.topic, "t");
+    ASSERT_EQ(frame.commits.size(), 1U);
+    EXPECT_EQ(frame.commits[0].end_lsn, 0xD4B6D00U);
+    EXPECT_EQ(frame.commits[0].time_us, 1795479082878452);
+    ASSERT_EQ(frame.events.size(), 3U);
+    for (std::size_t i = 0; i < 3; i++) EXPECT_EQ(frame.events[i].json, events[i]);
+    EXPECT_EQ(frame.types[frame.events[1].type].name, "t.done");
+
+    // The builder makes the same bytes of it.
+    FrameBuilder builder("t");
+    for (std::size_t i = 0; i < 3; i++)
+        add(builder, events[i], frame.types[frame.events[i].type].name, 0xD4B6D00,
+            1795479082878452);
+    std::string again;
+    builder.encode(again, false, frame.safe_lsn, frame.time_us);
+    EXPECT_EQ(again, bytes);
+}
+
 TEST(Frame, Progress) {
     std::string bytes;
     encode_progress(bytes, 0xFFFFFFFFFFFFFFFF, -5);
@@ -62,10 +104,10 @@ TEST(Frame, RollbackForgetsTheEvent) {
     builder.rollback_event();
     EXPECT_TRUE(builder.empty());
     EXPECT_EQ(builder.body_size(), 0U);
-    add(builder, "{}", "t.create", 1);
+    add(builder, "{}", "t.create", 1, 1);
     builder.begin_event().append("another");
     builder.rollback_event();
-    add(builder, "[]", "t.create", 1);
+    add(builder, "[]", "t.create", 1, 1);
     EXPECT_EQ(builder.last_lsn(), 1U);
     std::string bytes;
     builder.encode(bytes, false, 1, 0);
@@ -80,11 +122,11 @@ TEST(Frame, RollbackForgetsTheEvent) {
 TEST(Frame, TooManyTypesThrow) {
     FrameBuilder builder("t");
     for (std::size_t i = 0; i < FrameBuilder::kMaxTypes; i++)
-        add(builder, "{}", "t." + std::to_string(i), 1);
+        add(builder, "{}", "t." + std::to_string(i), 1, 1);
     EXPECT_EQ(builder.type_count(), FrameBuilder::kMaxTypes);
-    EXPECT_THROW(add(builder, "{}", "t.more", 1), FrameError);
+    EXPECT_THROW(add(builder, "{}", "t.more", 1, 1), FrameError);
     builder.rollback_event();
-    add(builder, "{}", "t.0", 1);
+    add(builder, "{}", "t.0", 1, 1);
 }
 
 TEST(Frame, EveryTruncationIsRefused) {
