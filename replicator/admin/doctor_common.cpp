@@ -1,5 +1,6 @@
 // What the checks of primary and replica share.
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "admin/doctor_checks.hpp"
 
