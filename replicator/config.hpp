@@ -10,7 +10,7 @@
 
 namespace cqrs {
 
-// Where a rule on a default comes from: ARCHITECTURE.md, "Settings".
+// Names, defaults and rules: setting.cpp. For users: README.md, "Configuration".
 struct Settings {
     std::string database_url;          // DATABASE_URL, the primary
     std::string replica_database_url;  // REPLICA_DATABASE_URL
