@@ -4,6 +4,7 @@
 #include "catalog.hpp"
 
 extern "C" {
+#include "access/htup_details.h"
 #include "commands/async.h"
 #include "commands/trigger.h"
 #include "utils/builtins.h"

@@ -154,7 +154,9 @@ void notify_event(const char* type, const char* json) {
 
 void set_notify_context(const char* correlationid, const char* causationid,
                         const char* traceparent) {
-    contexts.push_back({GetCurrentSubTransactionId(), correlationid, causationid, traceparent});
+    const SubTransactionId owner = GetCurrentSubTransactionId();
+    if (!contexts.empty() && contexts.back().owner == owner) contexts.pop_back();
+    contexts.push_back({owner, correlationid, causationid, traceparent});
 }
 
 }  // namespace cqrs
