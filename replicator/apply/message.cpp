@@ -21,6 +21,12 @@ T take(simdjson::simdjson_result<T>&& result) {
     return value;
 }
 
+// A raw value reaches up to the next token.
+std::string_view trimmed(std::string_view json) {
+    while (!json.empty() && static_cast<unsigned char>(json.back()) <= ' ') json.remove_suffix(1);
+    return json;
+}
+
 template <typename T>
 const T& header(const broker::Headers& headers, const char* name) {
     const auto it = headers.find(name);
@@ -128,17 +134,15 @@ std::string_view Decoder::State::text(ondemand::value value, Arena& arena) {
 }
 
 Field Decoder::State::field(ondemand::value value, bool json, Arena& arena) {
-    std::string_view token = value.raw_json_token();
-    while (!token.empty() && static_cast<unsigned char>(token.back()) <= ' ')
-        token.remove_suffix(1);
+    const std::string_view token = trimmed(value.raw_json_token());
     if (token.empty()) throw Refused("a value is empty");
     switch (token.front()) {
         case '"':
             return Field::of(json ? token : text(value, arena));
         case '{':
-            return Field::of(value.get_object().value().raw_json().value());
+            return Field::of(trimmed(value.get_object().value().raw_json().value()));
         case '[':
-            return Field::of(value.get_array().value().raw_json().value());
+            return Field::of(trimmed(value.get_array().value().raw_json().value()));
         case 'n':
             if (token == "null") return Field::null();
             break;
@@ -229,7 +233,7 @@ void Decoder::State::event(ondemand::object object, Message& message, std::int64
     e.sequence = sequence;
     std::string_view whole;
     if (notify) {
-        whole = object.raw_json().value();
+        whole = trimmed(object.raw_json().value());
         object.reset().value();
     }
     const Type* type = nullptr;
@@ -264,7 +268,7 @@ void Decoder::State::event(ondemand::object object, Message& message, std::int64
                 k = type->known;
                 e.row = row(f.value().get_object().value(), *k, message, e);
             } else if (wanted && (e.verb == Verb::resync || e.verb == Verb::stop)) {
-                e.detail = f.value().get_object().value().raw_json().value();
+                e.detail = trimmed(f.value().get_object().value().raw_json().value());
             }
         } else if (key.unsafe_is_equal("oldkey")) {
             old_text = text(f.value(), message.arena);

@@ -1,0 +1,197 @@
+#include "apply/apply.hpp"
+
+#include <poll.h>
+#include <spdlog/spdlog.h>
+
+#include <map>
+#include <memory>
+#include <tuple>
+
+#include "apply/position.hpp"
+#include "apply/replica.hpp"
+#include "apply/worker.hpp"
+#include "broker/names.hpp"
+
+namespace cqrs {
+
+namespace {
+
+using namespace cqrs::apply;
+
+// What a worker has to hear of: its prefixes, their tables, and orders to copy.
+struct Wanted {
+    std::string relation;
+    bool notify = false, needs_copy = false;
+};
+using Prefixes = std::map<std::string, Wanted>;
+
+bool worth_waking(const Prefixes& before, const Prefixes& now) {
+    if (before.size() != now.size()) return true;
+    for (const auto& [prefix, wanted] : now) {
+        const auto it = before.find(prefix);
+        if (it == before.end() || it->second.relation != wanted.relation ||
+            it->second.notify != wanted.notify || (wanted.needs_copy && !it->second.needs_copy))
+            return true;
+    }
+    return false;
+}
+
+class Supervisor {
+  public:
+    Supervisor(const Settings& settings, Stop& stop, Metrics& metrics, Health& health)
+        : settings_(settings),
+          stop_(stop),
+          health_(health),
+          heartbeats_(settings),
+          context_{settings, metrics, health, heartbeats_} {}
+
+    int run() {
+        heartbeats_.start();
+        Backoff backoff;
+        std::string said;
+        while (!stop_.requested() && !failed_) {
+            try {
+                supervise([&] {
+                    backoff.reset();
+                    said.clear();
+                });
+            } catch (const postgres::Error& e) {
+                health_.set("apply", e.what());
+                if (said != e.what()) {
+                    spdlog::warn("apply: {}{}{}", e.what(), e.hint().empty() ? "" : ". ", e.hint());
+                    if (e.sqlstate() == "3F000" || e.sqlstate() == "42883" ||
+                        e.sqlstate() == "42P01")
+                        spdlog::warn(
+                            "apply: is the extension there? On the replica: CREATE EXTENSION "
+                            "pg_cqrs");
+                }
+                said = e.what();
+                stop_.wait_for(backoff.next());
+            }
+        }
+        shut_down();
+        return failed_ ? 1 : 0;
+    }
+
+  private:
+    template <typename Success>
+    void supervise(Success success) {
+        auto connection = postgres::Connection::open(settings_.replica_database_url, "cqrs apply");
+        connection.exec(
+            "SET statement_timeout = 0; SET lock_timeout = 0; SET idle_session_timeout = 0");
+        try {
+            connection.query("SELECT cqrs.register_replica($1)", {settings_.replica});
+        } catch (const postgres::Error& e) {
+            if (e.sqlstate() != "55000" && e.sqlstate() != "22023") throw;
+            spdlog::error("apply: {}{}{}", e.what(), e.hint().empty() ? "" : ". ", e.hint());
+            failed_ = true;
+            return;
+        }
+        connection.exec("LISTEN cqrs_subscription");
+        while (!stop_.requested()) {
+            look(connection);
+            health_.set("apply", "");
+            success();
+            pollfd fds[] = {{connection.socket(), POLLIN, 0}, {stop_.fd(), POLLIN, 0}};
+            poll(fds, 2, 1000);
+            std::string channel, payload;
+            while (connection.notification(channel, payload)) {
+            }
+        }
+    }
+
+    void look(postgres::Connection& connection) {
+        const auto rows = connection.exec(
+            "SELECT s.topic, s.prefix, s.relation::oid, s.notify, "
+            "ss.prefix IS NULL OR ss.state <> 'live' OR ss.relation <> s.relation "
+            "FROM cqrs.subscription s LEFT JOIN cqrs.subscription_state ss USING (prefix)");
+        std::map<std::string, Prefixes> wanted;
+        for (int i = 0; i < rows.rows(); ++i)
+            wanted[std::string(rows.get(i, 0))][std::string(rows.get(i, 1))] = {
+                std::string(rows.get(i, 2)), rows.get_bool(i, 3), rows.get_bool(i, 4)};
+
+        for (const auto& [topic, prefixes] : wanted) {
+            auto& worker = workers_[topic];
+            if (!worker) {
+                spdlog::info("apply: topic {}", topic);
+                worker = std::make_unique<Worker>(context_, topic);
+            } else if (worth_waking(known_[topic], prefixes)) {
+                worker->wake();
+            }
+        }
+        for (auto it = workers_.begin(); it != workers_.end();) {
+            if (wanted.contains(it->first)) {
+                ++it;
+                continue;
+            }
+            stop_workers({it->second.get()});
+            it = workers_.erase(it);
+        }
+        known_ = std::move(wanted);
+        drop_orphans(connection);
+    }
+
+    // Topics that nobody subscribes to any more, also those of which this process never heard.
+    void drop_orphans(postgres::Connection& connection) {
+        const auto rows = connection.exec(
+            "SELECT topic FROM cqrs.position p WHERE NOT EXISTS "
+            "(SELECT FROM cqrs.subscription s WHERE s.topic = p.topic)");
+        for (int i = 0; i < rows.rows(); ++i) {
+            const std::string topic(rows.get(i, 0));
+            const std::string queue = broker::queue_name(settings_.replica, topic);
+            try {
+                auto broker =
+                    broker::Connection::open(settings_.broker_url, settings_.broker_cacert,
+                                             "cqrs apply " + settings_.replica);
+                broker.delete_queue(queue);
+            } catch (const broker::Error& e) {
+                spdlog::warn(
+                    "apply: {} is not subscribed any more, but queue {} cannot be deleted: {}",
+                    topic, queue, e.what());
+                continue;  // tried again in a second: the position row remains
+            }
+            forget_topic(connection, topic);
+            spdlog::info("apply: topic {} is not subscribed any more; queue {} deleted", topic,
+                         queue);
+        }
+    }
+
+    // All at once; what still runs after a moment is broken off.
+    void stop_workers(const std::vector<Worker*>& workers) {
+        for (Worker* w : workers) w->request_stop();
+        for (Worker* w : workers) {
+            for (int i = 0; !w->done(); ++i) {
+                if (i == 14) w->interrupt();
+                pollfd none{-1, 0, 0};
+                poll(&none, 1, 50);
+                if (i > 14 && i % 20 == 0) w->interrupt();
+            }
+        }
+    }
+
+    void shut_down() {
+        std::vector<Worker*> all;
+        for (auto& [_, worker] : workers_) all.push_back(worker.get());
+        stop_workers(all);
+        workers_.clear();
+        heartbeats_.stop();
+        health_.remove("apply");
+    }
+
+    const Settings& settings_;
+    Stop& stop_;
+    Health& health_;
+    Heartbeats heartbeats_;
+    Context context_;
+    std::map<std::string, std::unique_ptr<Worker>> workers_;
+    std::map<std::string, Prefixes> known_;
+    bool failed_ = false;
+};
+
+}  // namespace
+
+int run_apply(const Settings& settings, Stop& stop, Metrics& metrics, Health& health) {
+    return Supervisor(settings, stop, metrics, health).run();
+}
+
+}  // namespace cqrs

@@ -1,0 +1,206 @@
+// Session: whole transactions into the replica.
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdio>
+#include <ctime>
+
+#include "apply/notify.hpp"
+#include "apply/session.hpp"
+
+namespace cqrs::apply {
+
+using postgres::Error;
+using postgres::Remedy;
+
+namespace {
+
+// Below this many events statements one by one are faster than staging, and name what fails.
+constexpr std::size_t few = 16;
+
+std::array<Writer::Mode, 3> ladder(std::size_t events) {
+    using enum Writer::Mode;
+    if (events < few) return {one_by_one, replace, one_by_one};
+    return {set_wise, replace, one_by_one};
+}
+
+std::string describe(const Event& e, const Error& error) {
+    std::string text = "event " + std::string(e.id) + " (" + std::string(e.type) + "): ";
+    if (e.table) text += e.table->name;
+    if (!error.column().empty()) text += ", column " + error.column();
+    if (!error.constraint().empty()) text += ", constraint " + error.constraint();
+    text += ": " + error.sqlstate() + " " + error.what();
+    if (!error.detail().empty()) text += " (" + error.detail() + ")";
+    if (!error.hint().empty()) text += ". " + error.hint();
+    return text;
+}
+
+}  // namespace
+
+// The end of the last transaction before that of events[at]; sequence 0 if there is none.
+Boundary Session::boundary_before(std::span<const Event* const> events, std::size_t at) const {
+    const std::uint64_t lsn = events[at]->lsn;
+    while (at > 0 && events[at - 1]->lsn == lsn) --at;
+    if (at == 0) return {};
+    const Event& last = *events[at - 1];
+    return {last.sequence, last.lsn, std::string(last.time)};
+}
+
+void Session::apply_complete() {
+    const std::vector<const Event*> events(pending_.begin(),
+                                           pending_.begin() + static_cast<long>(complete_));
+    const auto until = [&](const Boundary& to) {
+        return std::span(events).first(static_cast<std::size_t>(
+            std::find_if(events.begin(), events.end(),
+                         [&](const Event* e) { return e->sequence > to.sequence; }) -
+            events.begin()));
+    };
+    // Events that are orders to the applier, not rows.
+    for (std::size_t i = 0; i < events.size(); ++i) {
+        const Event& e = *events[i];
+        if (!e.table || (e.verb != Verb::resync && e.verb != Verb::stop)) continue;
+        const std::string id(e.id), type(e.type), detail(e.detail);
+        const std::string prefix = e.table->prefix;
+        const Verb verb = e.verb;
+        if (const Boundary before = boundary_before(events, i); before.sequence)
+            apply_events(until(before), before);
+        if (verb == Verb::resync)
+            throw NeedCopy("event " + id + " (" + type + "): " + detail, {prefix});
+        throw Halt("event " + id + " (" + type +
+                   "): the primary could not say what changed: " + detail +
+                   ". To copy the table anew: UPDATE cqrs.subscription_state SET state = "
+                   "'pending' WHERE prefix = '" +
+                   prefix + "'.");
+    }
+    try {
+        apply_events(events, complete_to_);
+    } catch (const WriteError& e) {
+        // What came before the event's transaction is right.
+        const std::string text = describe(*e.event, e.cause);
+        const auto at = std::find(events.begin(), events.end(), e.event) - events.begin();
+        if (const Boundary before = boundary_before(events, static_cast<std::size_t>(at));
+            before.sequence)
+            apply_events(until(before), before);
+        throw Halt(text);
+    }
+}
+
+void Session::apply_events(std::span<const Event* const> events, const Boundary& to) {
+    std::size_t transactions = 0;
+    std::uint64_t lsn = 0;
+    for (const Event* e : events) {
+        transactions += e->lsn != lsn;
+        lsn = e->lsn;
+    }
+    const std::size_t count = events.size();
+    write_batch(events, to);
+    applied(to, count, transactions);
+    release(to);
+}
+
+void Session::write_batch(std::span<const Event* const> events, const Boundary& to) {
+    const auto modes = ladder(events.size());
+    std::optional<WriteError> first;
+    for (std::size_t step = 0; step < modes.size(); ++step) {
+        const bool last = step + 1 == modes.size();
+        try {
+            writer_->prepare(events, modes[step]);
+            replica_->exec("BEGIN");
+            if (!advance_position(*replica_, topic_, position_, to, false))
+                throw Restart("the position was changed by somebody else");
+            writer_->write(events, modes[step]);
+            notify_events(*replica_, events);
+            replica_->commit();
+            return count_conflicts(writer_->end_transaction());
+        } catch (const TryNext& e) {
+            if (last) throw Halt(e.what());
+            spdlog::debug("apply: {}: {}", topic_, e.what());
+        } catch (const WriteError& e) {
+            if (!first) first.emplace(e);
+            // Only a unique value that is in the way can fare better in another way.
+            if (last || e.cause.sqlstate() != "23505") {
+                replica_->exec("ROLLBACK");
+                writer_->end_transaction();
+                throw WriteError(*first);
+            }
+        } catch (const Error& e) {
+            if (e.remedy() != Remedy::stop) throw;
+            if (last) throw Halt(std::string(e.sqlstate()) + " " + e.what());
+            if (e.sqlstate() != "23505") step = modes.size() - 2;  // find the event
+        }
+        replica_->exec("ROLLBACK");
+        writer_->end_transaction();
+    }
+}
+
+void Session::release(const Boundary& to) {
+    position_.sequence = to.sequence;
+    position_.lsn = std::max(position_.lsn, to.lsn);
+    std::size_t gone = 0;
+    while (gone < pending_.size() && pending_[gone]->sequence <= to.sequence) ++gone;
+    pending_.erase(pending_.begin(), pending_.begin() + static_cast<long>(gone));
+    complete_ = complete_ > gone ? complete_ - gone : 0;
+    while (!messages_.empty() && messages_.front()->head.last() <= to.sequence) {
+        bytes_ -= std::min(bytes_, messages_.front()->bytes());
+        messages_.pop_front();
+    }
+    if (messages_.empty()) bytes_ = 0;
+    acknowledge();
+    healthy_(true);
+}
+
+void Session::count_conflicts(const Writer::Conflicts& conflicts) {
+    static std::mutex mutex;
+    static std::map<std::string, std::chrono::steady_clock::time_point> said;
+    for (const auto& [kind, n] : conflicts) {
+        if (n <= 0) continue;
+        context_.metrics
+            .counter("cqrs_apply_conflicts_total",
+                     "Rows that were not as the stream says, put right",
+                     {{"topic", topic_}, {"kind", kind}})
+            .Increment(static_cast<double>(n));
+        const std::lock_guard lock(mutex);
+        const auto now = std::chrono::steady_clock::now();
+        auto& last = said[kind];
+        if (last != std::chrono::steady_clock::time_point{} && now - last < std::chrono::minutes(1))
+            continue;
+        last = now;
+        spdlog::warn(
+            "apply: {}: {} of {} rows: somebody else wrote to the replica's table? They are as on "
+            "the primary now",
+            topic_, kind, n);
+    }
+}
+
+void Session::set_lag(double seconds) {
+    context_.metrics
+        .gauge("cqrs_apply_lag_seconds",
+               "From commit on the primary to commit here, for the last event applied; 0 when none "
+               "waits",
+               {{"topic", topic_}})
+        .Set(seconds);
+}
+
+void Session::applied(const Boundary& to, std::size_t events, std::size_t transactions) {
+    const Metrics::Labels labels{{"topic", topic_}};
+    auto& m = context_.metrics;
+    m.counter("cqrs_apply_events_total", "Events applied", labels)
+        .Increment(static_cast<double>(events));
+    m.counter("cqrs_apply_transactions_total", "Transactions of the primary applied", labels)
+        .Increment(static_cast<double>(transactions));
+    m.gauge("cqrs_apply_position", "Sequence of the last event applied", labels)
+        .Set(static_cast<double>(to.sequence));
+    tm t{};
+    double seconds = 0;
+    if (std::sscanf(to.time.c_str(), "%d-%d-%dT%d:%d:%lf", &t.tm_year, &t.tm_mon, &t.tm_mday,
+                    &t.tm_hour, &t.tm_min, &seconds) != 6)
+        return;
+    t.tm_year -= 1900;
+    t.tm_mon -= 1;
+    const double committed = static_cast<double>(timegm(&t)) + seconds;
+    const std::chrono::duration<double> now = std::chrono::system_clock::now().time_since_epoch();
+    set_lag(std::max(0.0, now.count() - committed));
+}
+
+}  // namespace cqrs::apply

@@ -1,0 +1,288 @@
+// Session: messages in, acknowledgements out.
+#include <poll.h>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+
+#include "apply/session.hpp"
+
+namespace cqrs::apply {
+
+namespace {
+constexpr int suspicion = 3;  // heartbeats: what they name was confirmed before they were sent
+}
+
+void Session::consume() {
+    broker_->consume(queue_, context_.settings.prefetch);
+    if (spooling_) {
+        const auto last = last_spooled(*replica_, topic_);
+        if (last && !last->more) apply_spool();
+    }
+    begun_ = std::chrono::steady_clock::now();
+    healthy_(false);
+    while (!control_.stop.requested() && !control_.woken()) {
+        auto event = broker_->next(std::chrono::milliseconds(0));
+        if (!event) {
+            idle();
+            continue;
+        }
+        if (const auto* cancelled = std::get_if<broker::Cancelled>(&*event))
+            throw Restart("queue " + queue_ + " was deleted (consumer " + cancelled->consumer_tag +
+                          " cancelled)");
+        if (auto* delivery = std::get_if<broker::Delivery>(&*event)) receive(std::move(*delivery));
+        if (complete_ >= context_.settings.apply_batch ||
+            (complete_ > 0 && bytes_ > context_.settings.memory / 2))
+            apply_complete();
+        spool_more();
+    }
+}
+
+// Nothing has come: what is here is written at once.
+void Session::idle() {
+    if (complete_ > 0) return apply_complete();
+    watch_heartbeat();
+    if (broker_->buffered()) return;
+    clear_stop();
+    pollfd fds[] = {{broker_->socket(), POLLIN, 0},
+                    {control_.stop.fd(), POLLIN, 0},
+                    {control_.fd(), POLLIN, 0}};
+    poll(fds, 3, 500);
+}
+
+// What it stopped at did not come again: the cause is gone.
+void Session::clear_stop() {
+    if (position_.state != "stopped" || !pending_.empty() || spooling_ ||
+        std::chrono::steady_clock::now() - begun_ < std::chrono::seconds(3))
+        return;
+    replica_->query("UPDATE cqrs.position SET state = 'live', error = NULL WHERE topic = $1",
+                    {topic_});
+    position_.state = "live";
+    healthy_(true);
+}
+
+void Session::receive(broker::Delivery&& delivery) {
+    suspicious_ = 0;
+    auto message = std::make_unique<Message>();
+    try {
+        message->head = read_head(delivery.properties.headers);
+        if (message->head.topic != topic_) throw Refused("it is of another topic");
+        if (const auto it = delivery.properties.headers.find("x-delivery-count");
+            it != delivery.properties.headers.end())
+            if (const auto* n = std::get_if<std::int64_t>(&it->second); n && *n == 11)
+                spdlog::warn(
+                    "apply: {}: messages were delivered {} times already; a policy with a "
+                    "delivery-limit on queue {} would drop them",
+                    topic_, *n, queue_);
+        message->tag = delivery.tag;
+        message->body = std::move(delivery.body);
+        if (!check_epoch(message->head)) {
+            unacked_.push_back({delivery.tag, next_ - 1});
+            return acknowledge();
+        }
+        if (!position_.sequence) meet(message->head);
+        if (message->head.last() < next_) {
+            context_.metrics
+                .counter("cqrs_apply_duplicates_total", "Events that had been applied already",
+                         {{"topic", topic_}})
+                .Increment(static_cast<double>(message->head.count));
+            unacked_.push_back({delivery.tag, next_ - 1});
+            return acknowledge();
+        }
+        check_sequence(message->head);
+        take(std::move(message));
+    } catch (const Refused& e) {
+        refuse(delivery, e.what());
+    } catch (const Halt&) {
+        // What came before it is whole and right.
+        if (complete_ > 0) apply_complete();
+        throw;
+    } catch (const NeedCopy&) {
+        if (complete_ > 0) apply_complete();
+        throw;
+    }
+}
+
+void Session::refuse(const broker::Delivery& delivery, const std::string& reason) {
+    spdlog::error("apply: {}: message {} refused: {}", topic_,
+                  delivery.properties.message_id.empty() ? "without message_id"
+                                                         : delivery.properties.message_id,
+                  reason);
+    context_.metrics
+        .counter("cqrs_apply_refused_total", "Messages that were not understood",
+                 {{"topic", topic_}})
+        .Increment();
+    unacked_.push_back({delivery.tag, next_ - 1});
+    acknowledge();
+}
+
+// False: of an older epoch, which is history.
+bool Session::check_epoch(const MessageHead& head) {
+    if (!position_.epoch) return true;
+    if (head.epoch < *position_.epoch) {
+        spdlog::debug("apply: {}: message of epoch {} dropped, this replica is at {}", topic_,
+                      head.epoch, *position_.epoch);
+        return false;
+    }
+    if (head.epoch > *position_.epoch) {
+        if (!position_.sequence) return true;  // the copy is newer than both
+        throw NeedCopy("a new epoch began (" + std::to_string(head.epoch) + " after " +
+                           std::to_string(*position_.epoch) + ")",
+                       {}, 0, 0, head.epoch);
+    }
+    if (!position_.source.empty() && position_.source != head.source && position_.sequence)
+        throw Halt("messages come from " + head.source + ", but this replica follows " +
+                   position_.source +
+                   ". Two relays with one exchange? Stop the wrong one; to follow "
+                   "the other: DELETE FROM cqrs.position WHERE topic = '" +
+                   topic_ + "'.");
+    return true;
+}
+
+// The first message after a copy, or ever.
+void Session::meet(const MessageHead& head) {
+    if (position_.fresh()) {
+        // Nothing could be copied: only a stream that is here from its first event will do.
+        if (head.sequence != 1 || head.previous_lsn != 0)
+            throw Halt("the stream began before this replica did (first message: event " +
+                       std::to_string(head.sequence) +
+                       "). Set DATABASE_URL, without "
+                       "--no-auto-resync: the applier then copies the tables first.");
+        begin_position(*replica_, topic_, head.source, head.epoch);
+    } else {
+        if (head.previous_lsn > position_.lsn)
+            throw NeedCopy("events between the copy at " + postgres::format_lsn(position_.lsn) +
+                               " and event " + std::to_string(head.sequence) + " are missing",
+                           {}, 0, head.sequence - 1, head.epoch);
+        if (!anchor_position(*replica_, topic_, head.source, head.epoch, head.sequence - 1))
+            throw Restart("the position was changed by somebody else");
+    }
+    position_ = load_position(*replica_, topic_);
+    next_ = *position_.sequence + 1;
+}
+
+void Session::check_sequence(const MessageHead& head) {
+    if (head.sequence > next_) {
+        context_.metrics
+            .counter("cqrs_apply_gaps_total", "Times that events were missing", {{"topic", topic_}})
+            .Increment();
+        throw NeedCopy("events " + std::to_string(next_) + " to " +
+                           std::to_string(head.sequence - 1) + " are missing",
+                       {}, next_, head.sequence - 1, head.epoch);
+    }
+    if (head.sequence == next_ && head.lsn <= position_.lsn && head.lsn > copy_lsn_ && !spooling_ &&
+        pending_.empty())
+        throw NeedCopy("event " + std::to_string(head.sequence) + " ends at " +
+                           postgres::format_lsn(head.lsn) + ", which this replica is beyond (" +
+                           postgres::format_lsn(position_.lsn) + "): the histories differ",
+                       {}, next_, head.sequence, head.epoch);
+}
+
+void Session::take(std::unique_ptr<Message> message) {
+    Message& m = *message;
+    const std::int64_t skipped = next_ - m.head.sequence;
+    if (spooling_) {
+        unacked_.push_back({m.tag, m.head.last()});
+        next_ = m.head.last() + 1;
+        bytes_ += m.body.size();
+        messages_.push_back(std::move(message));
+        return;
+    }
+    decoder_->decode(m, next_);
+    if (m.events.empty()) throw Refused("it has no events");
+    if (m.events.front().lsn < last_lsn_) throw Refused("its LSNs go backwards");
+    if (skipped > 0)
+        context_.metrics
+            .counter("cqrs_apply_duplicates_total", "Events that had been applied already",
+                     {{"topic", topic_}})
+            .Increment(static_cast<double>(skipped));
+    for (const Event& e : m.events) {
+        if (last_lsn_ != 0 && e.lsn != last_lsn_ && !pending_.empty()) {
+            complete_ = pending_.size();
+            complete_to_ = {pending_.back()->sequence, last_lsn_,
+                            std::string(pending_.back()->time)};
+        }
+        last_lsn_ = e.lsn;
+        pending_.push_back(&e);
+    }
+    if (!m.head.more) {
+        complete_ = pending_.size();
+        complete_to_ = {m.events.back().sequence, last_lsn_, std::string(m.events.back().time)};
+    }
+    next_ = m.head.last() + 1;
+    bytes_ += m.bytes();
+    unacked_.push_back({m.tag, m.head.last()});
+    messages_.push_back(std::move(message));
+}
+
+void Session::acknowledge() {
+    const std::int64_t safe = position_.received.value_or(position_.sequence.value_or(0));
+    std::uint64_t tag = 0;
+    // Without a position nothing is pending: everything here was dropped or refused.
+    while (!unacked_.empty() && (!position_.sequence || unacked_.front().until <= safe)) {
+        tag = unacked_.front().tag;
+        unacked_.pop_front();
+    }
+    if (tag) broker_->ack(tag, true);
+}
+
+// A purged queue tells nobody; a quiet topic has nothing to compare with. The heartbeat does.
+void Session::watch_heartbeat() {
+    const auto heartbeat = context_.heartbeats.last();
+    if (!heartbeat || heartbeat->number == heartbeat_seen_) return;
+    heartbeat_seen_ = heartbeat->number;
+    const Heartbeat::Topic named = heartbeat->topic(topic_);
+    const std::int64_t here = next_ - 1;
+    if (position_.sequence && position_.epoch == heartbeat->epoch) {
+        context_.metrics
+            .gauge("cqrs_apply_lag_events", "Events of the topic that are not applied yet",
+                   {{"topic", topic_}})
+            .Set(static_cast<double>(
+                std::max<std::int64_t>(0, named.sequence - *position_.sequence)));
+        if (named.sequence <= *position_.sequence) set_lag(0);
+    }
+    if (position_.epoch && heartbeat->epoch < *position_.epoch) return;  // of a relay that is gone
+
+    if (!position_.sequence) {
+        if (position_.fresh()) {
+            if (named.sequence == 0) {
+                begin_position(*replica_, topic_, heartbeat->source, heartbeat->epoch);
+                position_ = load_position(*replica_, topic_);
+                next_ = 1;
+            } else if (++suspicious_ >= suspicion) {
+                throw Halt("the stream has " + std::to_string(named.sequence) +
+                           " events already and this replica has none. Set DATABASE_URL, without "
+                           "--no-auto-resync: the applier then copies the tables first.");
+            }
+            return;
+        }
+        if (heartbeat->lsn < position_.lsn) return;
+        if (named.lsn <= position_.lsn) {
+            if (!anchor_position(*replica_, topic_, heartbeat->source, heartbeat->epoch,
+                                 named.sequence))
+                throw Restart("the position was changed by somebody else");
+            position_ = load_position(*replica_, topic_);
+            next_ = *position_.sequence + 1;
+            return;
+        }
+    } else if (position_.epoch == heartbeat->epoch && named.sequence <= here) {
+        suspicious_ = 0;
+        return;
+    }
+    if (++suspicious_ < suspicion) return;
+    suspicious_ = 0;
+    broker::QueueOptions look;
+    look.passive = true;
+    if (broker_->declare_queue(queue_, look).messages > 0) return;
+    context_.metrics
+        .counter("cqrs_apply_gaps_total", "Times that events were missing", {{"topic", topic_}})
+        .Increment();
+    if (position_.epoch && heartbeat->epoch > *position_.epoch && position_.sequence)
+        throw NeedCopy("a new epoch began (" + std::to_string(heartbeat->epoch) + " after " +
+                           std::to_string(*position_.epoch) + ")",
+                       {}, 0, 0, heartbeat->epoch);
+    throw NeedCopy("queue " + queue_ + " is empty, but the relay has sent events up to " +
+                       std::to_string(named.sequence),
+                   {}, next_, named.sequence, heartbeat->epoch);
+}
+
+}  // namespace cqrs::apply

@@ -1,0 +1,83 @@
+// What the workers of one applier share.
+#pragma once
+
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <mutex>
+#include <optional>
+
+#include "admin/health.hpp"
+#include "admin/metrics.hpp"
+#include "apply/heartbeat.hpp"
+#include "broker/connection.hpp"
+#include "config.hpp"
+#include "postgres/connection.hpp"
+#include "stop.hpp"
+
+namespace cqrs::apply {
+
+struct Context {
+    const Settings& settings;
+    Metrics& metrics;
+    Health& health;
+    Heartbeats& heartbeats;
+};
+
+// How others reach a worker: wake it, or break off what it is waiting for. Thread-safe.
+class Control {
+  public:
+    Control() : fd_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {}
+    ~Control() { close(fd_); }
+    Control(const Control&) = delete;
+    Control& operator=(const Control&) = delete;
+
+    Stop stop;
+
+    // Something about the topic's subscriptions changed: begin the session anew.
+    void wake() noexcept {
+        woken_ = true;
+        const std::uint64_t one = 1;
+        [[maybe_unused]] auto ignored = write(fd_, &one, sizeof one);
+    }
+    bool woken() const noexcept { return woken_; }
+    bool take_wake() noexcept {
+        std::uint64_t ignored = 0;
+        [[maybe_unused]] auto n = read(fd_, &ignored, sizeof ignored);
+        return woken_.exchange(false);
+    }
+    int fd() const noexcept { return fd_; }
+
+    // Waits for stop, a wake-up or the timeout.
+    void wait(std::chrono::milliseconds timeout) const noexcept {
+        pollfd fds[] = {{stop.fd(), POLLIN, 0}, {fd_, POLLIN, 0}};
+        poll(fds, 2, static_cast<int>(timeout.count()));
+    }
+
+    // The worker says what can be broken off; null: nothing.
+    void set_postgres(const postgres::Connection* connection) {
+        const std::lock_guard lock(mutex_);
+        canceller_.reset();
+        if (connection) canceller_.emplace(*connection);
+    }
+    void set_broker(broker::Connection* connection) {
+        const std::lock_guard lock(mutex_);
+        broker_ = connection;
+    }
+    void interrupt() noexcept {
+        const std::lock_guard lock(mutex_);
+        if (broker_) broker_->shutdown_socket();
+        if (canceller_) canceller_->cancel();
+    }
+
+  private:
+    int fd_;
+    std::atomic<bool> woken_{false};
+    std::mutex mutex_;
+    std::optional<postgres::Canceller> canceller_;
+    broker::Connection* broker_ = nullptr;
+};
+
+}  // namespace cqrs::apply

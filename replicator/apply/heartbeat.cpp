@@ -1,0 +1,116 @@
+#include "apply/heartbeat.hpp"
+
+#include <poll.h>
+#include <simdjson.h>
+#include <spdlog/spdlog.h>
+
+#include <random>
+
+#include "broker/connection.hpp"
+#include "broker/names.hpp"
+#include "postgres/connection.hpp"
+
+namespace cqrs::apply {
+
+std::optional<Heartbeat> parse_heartbeat(std::string_view body) {
+    namespace dom = simdjson::dom;
+    try {
+        dom::parser parser(1 << 20);
+        const dom::element root = parser.parse(simdjson::padded_string(body));
+        Heartbeat h;
+        h.source = std::string(std::string_view(root["source"]));
+        h.epoch = std::int64_t(root["epoch"]);
+        h.lsn = postgres::parse_lsn(std::string_view(root["lsn"]));
+        for (const auto& [name, topic] : dom::object(root["topics"])) {
+            Heartbeat::Topic t;
+            t.sequence = std::int64_t(topic["sequence"]);
+            t.lsn = postgres::parse_lsn(std::string_view(topic["lsn"]));
+            h.topics.emplace(std::string(name), t);
+        }
+        return h;
+    } catch (const simdjson::simdjson_error&) {
+        return std::nullopt;
+    } catch (const std::invalid_argument&) {
+        return std::nullopt;
+    }
+}
+
+Heartbeats::Heartbeats(const Settings& settings) : settings_(settings) {}
+
+Heartbeats::~Heartbeats() {
+    stop();
+}
+
+void Heartbeats::start() {
+    thread_ = std::thread([this] { run(); });
+}
+
+void Heartbeats::stop() {
+    stop_.request();
+    if (thread_.joinable()) thread_.join();
+}
+
+std::shared_ptr<const Heartbeat> Heartbeats::last() const {
+    const std::lock_guard lock(mutex_);
+    return last_;
+}
+
+void Heartbeats::run() {
+    Backoff backoff;
+    std::string said;
+    while (!stop_.requested()) {
+        try {
+            consume();
+            backoff.reset();
+            said.clear();
+        } catch (const broker::Error& e) {
+            if (said != e.what()) spdlog::warn("apply: heartbeats: {}", e.what());
+            said = e.what();
+        } catch (const std::exception& e) {
+            spdlog::error("apply: heartbeats: {}", e.what());
+        }
+        stop_.wait_for(backoff.next());
+    }
+}
+
+void Heartbeats::consume() {
+    auto connection = broker::Connection::open(settings_.broker_url, settings_.broker_cacert,
+                                               "cqrs apply " + settings_.replica + " heartbeat");
+    broker::QueueOptions options;
+    options.durable = false;
+    options.exclusive = options.auto_delete = true;
+    options.arguments = {{"x-max-length", std::int64_t{8}},
+                         {"x-queue-type", std::string("classic")}};
+    std::string queue = broker::heartbeat_queue_name(settings_.replica);
+    connection.declare_exchanges();
+    try {
+        connection.declare_queue(queue, options);
+    } catch (const broker::Error& e) {
+        if (e.code() != 405) throw;  // a standby of the same replica has it
+        queue += "." + std::to_string(std::random_device{}());
+        connection.declare_queue(queue, options);
+    }
+    connection.bind_queue(queue, broker::heartbeat_exchange, broker::heartbeat_key);
+    connection.consume(queue, 8, true);
+    while (!stop_.requested()) {
+        const auto event = connection.next(std::chrono::milliseconds(0));
+        if (!event) {
+            pollfd fds[] = {{connection.socket(), POLLIN, 0}, {stop_.fd(), POLLIN, 0}};
+            if (!connection.buffered()) poll(fds, 2, 1000);
+            continue;
+        }
+        if (std::holds_alternative<broker::Cancelled>(*event))
+            throw broker::Error(0, "the heartbeat queue was deleted");
+        const auto* delivery = std::get_if<broker::Delivery>(&*event);
+        if (!delivery) continue;
+        auto heartbeat = parse_heartbeat(delivery->body);
+        if (!heartbeat) continue;
+        heartbeat->received = std::chrono::steady_clock::now();
+        const std::lock_guard lock(mutex_);
+        heartbeat->number = ++count_;
+        last_ = std::make_shared<const Heartbeat>(std::move(*heartbeat));
+    }
+    connection.close();
+}
+
+}  // namespace cqrs::apply

@@ -1,0 +1,162 @@
+#include "apply/position.hpp"
+
+namespace cqrs::apply {
+
+using postgres::Connection;
+using postgres::format_lsn;
+using postgres::Param;
+using postgres::parse_lsn;
+
+namespace {
+std::string text(std::int64_t n) {
+    return std::to_string(n);
+}
+}  // namespace
+
+Position load_position(Connection& connection, const std::string& topic) {
+    Position p;
+    const auto row = connection.query(
+        "SELECT source, epoch, sequence, lsn, received, state FROM cqrs.position WHERE topic = $1",
+        {topic});
+    if (row.rows() == 0) return p;
+    p.exists = true;
+    p.source = row.get(0, 0);
+    if (!row.is_null(0, 1)) p.epoch = row.get_int(0, 1);
+    if (!row.is_null(0, 2)) p.sequence = row.get_int(0, 2);
+    p.lsn = parse_lsn(row.get(0, 3));
+    if (!row.is_null(0, 4)) p.received = row.get_int(0, 4);
+    p.state = row.get(0, 5);
+    return p;
+}
+
+std::vector<Subscription> load_subscriptions(Connection& connection, const std::string& topic) {
+    // Left over from prefixes that were unsubscribed: a later subscription copies anew.
+    connection.query(
+        "DELETE FROM cqrs.subscription_state ss WHERE split_part(ss.prefix, '.', 1) = $1 "
+        "AND NOT EXISTS (SELECT FROM cqrs.subscription s WHERE s.prefix = ss.prefix)",
+        {topic});
+    const auto rows = connection.query(
+        "SELECT s.prefix, s.relation::oid, s.notify, "
+        "ss.prefix IS NULL OR ss.state <> 'live' OR ss.relation <> s.relation, "
+        "coalesce(ss.snapshot_lsn, '0/0') "
+        "FROM cqrs.subscription s LEFT JOIN cqrs.subscription_state ss ON ss.prefix = s.prefix "
+        "WHERE s.topic = $1 ORDER BY s.prefix",
+        {topic});
+    std::vector<Subscription> out;
+    for (int i = 0; i < rows.rows(); ++i) {
+        Subscription s;
+        s.prefix = rows.get(i, 0);
+        s.relation = static_cast<std::uint32_t>(rows.get_int(i, 1));
+        s.notify = rows.get_bool(i, 2);
+        s.needs_copy = rows.get_bool(i, 3);
+        s.snapshot_lsn = parse_lsn(rows.get(i, 4));
+        out.push_back(std::move(s));
+    }
+    return out;
+}
+
+bool advance_position(Connection& connection, const std::string& topic, const Position& from,
+                      const Boundary& to, bool keep_received) {
+    const std::string epoch = text(*from.epoch), expected = text(*from.sequence),
+                      sequence = text(to.sequence), lsn = format_lsn(to.lsn);
+    return connection
+               .query(
+                   "UPDATE cqrs.position SET sequence = $4, lsn = greatest(lsn, $5::pg_lsn), "
+                   "committed_at = $6, applied_at = clock_timestamp(), "
+                   "received = CASE WHEN $7 THEN received END, state = 'live', error = NULL "
+                   "WHERE topic = $1 AND epoch = $2 AND sequence = $3",
+                   {topic, epoch, expected, sequence, lsn,
+                    to.time.empty() ? Param() : Param(to.time), keep_received ? "t" : "f"})
+               .affected() == 1;
+}
+
+bool anchor_position(Connection& connection, const std::string& topic, const std::string& source,
+                     std::int64_t epoch, std::int64_t sequence) {
+    return connection
+               .query(
+                   "UPDATE cqrs.position SET source = $2, epoch = $3, sequence = $4, "
+                   "state = 'live', error = NULL WHERE topic = $1 AND sequence IS NULL",
+                   {topic, source, text(epoch), text(sequence)})
+               .affected() == 1;
+}
+
+void begin_position(Connection& connection, const std::string& topic, const std::string& source,
+                    std::int64_t epoch) {
+    connection.exec("BEGIN");
+    connection.query(
+        "INSERT INTO cqrs.position (topic, source, epoch, sequence, lsn) VALUES ($1, $2, $3, 0, "
+        "'0/0') ON CONFLICT (topic) DO UPDATE SET source = EXCLUDED.source, epoch = "
+        "EXCLUDED.epoch, "
+        "sequence = 0, lsn = '0/0', received = NULL, state = 'live', error = NULL",
+        {topic, source, text(epoch)});
+    connection.query(
+        "INSERT INTO cqrs.subscription_state (prefix, relation, state) "
+        "SELECT prefix, relation, 'live' FROM cqrs.subscription WHERE topic = $1 "
+        "ON CONFLICT (prefix) DO UPDATE SET relation = EXCLUDED.relation, state = 'live', "
+        "snapshot_lsn = NULL, changed_at = now()",
+        {topic});
+    connection.commit();
+}
+
+void copied_position(Connection& connection, const std::string& topic, std::uint64_t point,
+                     bool whole, std::int64_t epoch) {
+    const std::string lsn = format_lsn(point);
+    if (whole) connection.query("DELETE FROM cqrs.spool WHERE topic = $1", {topic});
+    connection.query(
+        std::string("INSERT INTO cqrs.position (topic, epoch, lsn, applied_at) "
+                    "VALUES ($1, $2, $3, clock_timestamp()) ON CONFLICT (topic) DO UPDATE SET ") +
+            (whole ? "source = NULL, epoch = EXCLUDED.epoch, sequence = NULL, lsn = EXCLUDED.lsn, "
+                     "committed_at = NULL, received = NULL, applied_at = EXCLUDED.applied_at, "
+                   : "") +
+            "state = 'live', error = NULL",
+        {topic, epoch ? Param(text(epoch)) : Param(), lsn});
+}
+
+void copied_prefix(Connection& connection, const Subscription& s, std::uint64_t point) {
+    connection.query(
+        "INSERT INTO cqrs.subscription_state (prefix, relation, state, snapshot_lsn) "
+        "VALUES ($1, $2::oid::regclass, 'live', $3) ON CONFLICT (prefix) DO UPDATE SET "
+        "relation = EXCLUDED.relation, state = 'live', snapshot_lsn = EXCLUDED.snapshot_lsn, "
+        "changed_at = now()",
+        {s.prefix, std::to_string(s.relation), format_lsn(point)});
+}
+
+bool received_position(Connection& connection, const std::string& topic, const Position& from,
+                       std::int64_t received) {
+    return connection
+               .query(
+                   "UPDATE cqrs.position SET received = $4 WHERE topic = $1 AND epoch = $2 "
+                   "AND sequence = $3",
+                   {topic, text(*from.epoch), text(*from.sequence), text(received)})
+               .affected() == 1;
+}
+
+void stop_position(Connection& connection, const std::string& topic, const std::string& error) {
+    connection.query(
+        "INSERT INTO cqrs.position (topic, lsn, state, error) VALUES ($1, '0/0', 'stopped', $2) "
+        "ON CONFLICT (topic) DO UPDATE SET state = 'stopped', error = EXCLUDED.error",
+        {topic, error});
+}
+
+void record_incident(Connection& connection, const std::string& topic, const std::string& what,
+                     std::int64_t from, std::int64_t to, const std::string& healed_how) {
+    const std::string first = text(from), last = text(to);
+    connection.query(
+        "INSERT INTO cqrs.incidents (topic, what, from_sequence, to_sequence, healed_at, "
+        "healed_how) "
+        "VALUES ($1, $2, $3, $4, clock_timestamp(), $5)",
+        {topic, what, from ? Param(first) : Param(), to ? Param(last) : Param(), healed_how});
+}
+
+void forget_topic(Connection& connection, const std::string& topic) {
+    connection.exec("BEGIN");
+    connection.query("DELETE FROM cqrs.position WHERE topic = $1", {topic});
+    connection.query("DELETE FROM cqrs.spool WHERE topic = $1", {topic});
+    connection.query(
+        "DELETE FROM cqrs.subscription_state ss WHERE split_part(ss.prefix, '.', 1) = $1 "
+        "AND NOT EXISTS (SELECT FROM cqrs.subscription s WHERE s.prefix = ss.prefix)",
+        {topic});
+    connection.commit();
+}
+
+}  // namespace cqrs::apply

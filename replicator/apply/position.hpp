@@ -1,0 +1,69 @@
+// cqrs.position and cqrs.subscription_state: how far a topic has come on this replica.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "postgres/connection.hpp"
+
+namespace cqrs::apply {
+
+struct Position {
+    bool exists = false;
+    std::string source;                           // "" until a message was seen
+    std::optional<std::int64_t> epoch, sequence;  // sequence: unset until the stream is met
+    std::uint64_t lsn = 0;
+    std::optional<std::int64_t> received;  // set while a large transaction is being spooled
+    std::string state;
+    // Never copied and never met: a row may exist only to say why the topic is stopped.
+    bool fresh() const { return !exists || (!sequence && lsn == 0); }
+};
+
+struct Subscription {
+    std::string prefix;
+    std::uint32_t relation = 0;
+    bool notify = false;
+    bool needs_copy = true;
+    std::uint64_t snapshot_lsn = 0;
+};
+
+// The end of a transaction in the stream.
+struct Boundary {
+    std::int64_t sequence = 0;
+    std::uint64_t lsn = 0;
+    std::string time;  // RFC 3339, from the event; "" if unknown
+};
+
+Position load_position(postgres::Connection& connection, const std::string& topic);
+std::vector<Subscription> load_subscriptions(postgres::Connection& connection,
+                                             const std::string& topic);
+
+// First statement of an applying transaction: false when the row is not where we think it is.
+// keep_received: spooled events remain beyond the boundary.
+bool advance_position(postgres::Connection& connection, const std::string& topic,
+                      const Position& from, const Boundary& to, bool keep_received);
+// Meets the stream: the events after `sequence` are those after the copy.
+bool anchor_position(postgres::Connection& connection, const std::string& topic,
+                     const std::string& source, std::int64_t epoch, std::int64_t sequence);
+// No history at all: from 0, without a copy. Marks the topic's prefixes live.
+void begin_position(postgres::Connection& connection, const std::string& topic,
+                    const std::string& source, std::int64_t epoch);
+// After a copy at `point`, in its transaction. whole: the position starts anew.
+void copied_position(postgres::Connection& connection, const std::string& topic,
+                     std::uint64_t point, bool whole, std::int64_t epoch);
+void copied_prefix(postgres::Connection& connection, const Subscription& subscription,
+                   std::uint64_t point);
+bool received_position(postgres::Connection& connection, const std::string& topic,
+                       const Position& from, std::int64_t received);
+// Its own transaction; the row is made when there is none.
+void stop_position(postgres::Connection& connection, const std::string& topic,
+                   const std::string& error);
+void record_incident(postgres::Connection& connection, const std::string& topic,
+                     const std::string& what, std::int64_t from, std::int64_t to,
+                     const std::string& healed_how);
+// Everything about a topic that has no subscription any more.
+void forget_topic(postgres::Connection& connection, const std::string& topic);
+
+}  // namespace cqrs::apply

@@ -1,0 +1,75 @@
+#include "apply/replica.hpp"
+
+#include <spdlog/spdlog.h>
+
+#include <atomic>
+
+namespace cqrs::apply {
+
+using postgres::Connection;
+using postgres::Error;
+using postgres::Remedy;
+
+namespace {
+
+// Values are read back under the settings that they were printed with (the plugin pins the same),
+// and nothing of the role's or the database's settings ends a long copy.
+constexpr const char* settings_sql =
+    "SET client_encoding = 'UTF8'; SET DateStyle = 'ISO, YMD'; SET IntervalStyle = 'postgres'; "
+    "SET TimeZone = 'UTC'; SET extra_float_digits = 1; SET bytea_output = 'hex'; "
+    "SET lc_monetary = 'C'; SET xmloption = 'content'; SET array_nulls = on; "
+    "SET standard_conforming_strings = on; SET row_security = off; "
+    "SET statement_timeout = 0; SET lock_timeout = 0; SET idle_session_timeout = 0; "
+    "SET idle_in_transaction_session_timeout = 0; SET default_transaction_isolation = "
+    "'read committed'; SET default_transaction_read_only = off; SET jit = off; "
+    // Staged rows find their target by its key, however the estimates are.
+    "SET enable_hashjoin = off; SET enable_mergejoin = off";
+
+}  // namespace
+
+Connection open_replica(const std::string& url, const std::string& topic) {
+    Connection connection = Connection::open(url, "cqrs apply " + topic);
+    connection.exec(settings_sql);
+    if (connection.server_version() >= 170000) connection.exec("SET transaction_timeout = 0");
+    try {
+        connection.exec("SET session_replication_role = replica");
+    } catch (const Error& e) {
+        if (e.sqlstate() != "42501") throw;
+        const auto role = connection.exec("SELECT quote_ident(current_user)");
+        throw Error(
+            Remedy::stop, e.sqlstate(), e.what(), "",
+            "As a superuser of the replica: GRANT SET ON PARAMETER session_replication_role "
+            "TO " +
+                std::string(role.get(0, 0)) + ";");
+    }
+    return connection;
+}
+
+bool try_lock_topic(Connection& connection, const std::string& topic) {
+    return connection
+        .query("SELECT pg_try_advisory_lock(hashtext('pg_cqrs apply'), hashtext($1))", {topic})
+        .get_bool(0, 0);
+}
+
+void set_origin(Connection& connection, const std::string& topic) {
+    static std::atomic<bool> said{false};
+    const std::string name = "cqrs_" + topic;
+    try {
+        if (connection.query("SELECT pg_replication_origin_oid($1)", {name}).is_null(0, 0))
+            connection.query("SELECT pg_replication_origin_create($1)", {name});
+        connection.query("SELECT pg_replication_origin_session_setup($1)", {name});
+    } catch (const Error& e) {
+        // 55006: the session of an applier that was killed has not ended yet.
+        if (!connection.ok() || e.sqlstate() == "55006") throw;
+        if (!said.exchange(true))
+            spdlog::warn(
+                "apply: what is written here carries no replication origin ({}): a relay that "
+                "reads "
+                "this replica would send it on. Grant EXECUTE on pg_replication_origin_oid, "
+                "_create "
+                "and _session_setup, and keep max_replication_slots above the number of topics.",
+                e.what());
+    }
+}
+
+}  // namespace cqrs::apply

@@ -1,0 +1,21 @@
+// A connection to the replica that writes as a replica: settings pinned, triggers and foreign keys
+// off, marked with an origin so that another relay leaves these changes out.
+#pragma once
+
+#include <string>
+
+#include "postgres/connection.hpp"
+
+namespace cqrs::apply {
+
+// Throws postgres::Error; with a hint where the role lacks a right.
+postgres::Connection open_replica(const std::string& url, const std::string& topic);
+
+// Session-level, one holder per replica database and topic. False: another applier has it.
+bool try_lock_topic(postgres::Connection& connection, const std::string& topic);
+
+// Sets the session's replication origin cqrs_<topic>. Where the role or the server does not allow
+// it, it says so once per process and goes on: only a relay on this replica would notice.
+void set_origin(postgres::Connection& connection, const std::string& topic);
+
+}  // namespace cqrs::apply

@@ -1,0 +1,195 @@
+#include "apply/session.hpp"
+
+#include <fmt/ranges.h>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+
+#include "apply/replica.hpp"
+#include "apply/snapshot.hpp"
+#include "broker/names.hpp"
+
+namespace cqrs::apply {
+
+Session::Session(Context& context, Control& control, const std::string& topic,
+                 std::function<void(bool)> healthy)
+    : context_(context),
+      control_(control),
+      topic_(topic),
+      queue_(broker::queue_name(context.settings.replica, topic)),
+      healthy_(std::move(healthy)) {}
+
+Session::~Session() {
+    control_.set_broker(nullptr);
+    control_.set_postgres(nullptr);
+}
+
+bool Session::lock() {
+    bool said = false;
+    while (!control_.stop.requested() && !control_.woken()) {
+        if (try_lock_topic(*replica_, topic_)) {
+            if (said) spdlog::info("apply: {}: this applier takes over", topic_);
+            context_.health.note("apply." + topic_, "active");
+            return true;
+        }
+        if (!said) {
+            spdlog::info("apply: {}: another applier holds the topic on this replica; standing by",
+                         topic_);
+            context_.health.note("apply." + topic_, "standby");
+            healthy_(false);
+        }
+        said = true;
+        control_.wait(std::chrono::seconds(1));
+    }
+    return false;
+}
+
+void Session::load() {
+    position_ = load_position(*replica_, topic_);
+    subscriptions_ = load_subscriptions(*replica_, topic_);
+    decoder_.reset();
+    tables_.clear();
+    copy_lsn_ = 0;
+    for (const Subscription& s : subscriptions_) {
+        Table table = load_table(*replica_, s.relation, s.prefix);
+        table.notify = s.notify;
+        table.snapshot_lsn = s.snapshot_lsn;
+        copy_lsn_ = std::max(copy_lsn_, s.snapshot_lsn);
+        tables_.push_back(std::move(table));
+    }
+    decoder_.emplace(tables_);
+    writer_.emplace(*replica_);
+    messages_.clear();
+    pending_.clear();
+    unacked_.clear();
+    bytes_ = complete_ = 0;
+    last_lsn_ = 0;
+    suspicious_ = 0;
+    spooling_ = position_.received.has_value();
+    next_ = (spooling_ ? *position_.received : position_.sequence.value_or(0)) + 1;
+    spool_lsn_ = 0;
+    if (const auto spooled = spooling_ ? last_spooled(*replica_, topic_) : std::nullopt)
+        spool_lsn_ = spooled->lsn;
+}
+
+void Session::open_broker() {
+    broker_.emplace(
+        broker::Connection::open(context_.settings.broker_url, context_.settings.broker_cacert,
+                                 "cqrs apply " + context_.settings.replica + " " + topic_));
+    control_.set_broker(&*broker_);
+    broker_->declare_exchanges();
+    broker::QueueOptions options;
+    options.arguments = {{"x-queue-type", std::string("quorum")},
+                         {"x-single-active-consumer", true},
+                         {"x-delivery-limit", std::int64_t{2147483647}},
+                         {"x-consumer-timeout", std::int64_t{10} * 24 * 3600 * 1000}};
+    try {
+        broker_->declare_queue(queue_, options);
+    } catch (const broker::Error& e) {
+        if (e.code() != 406) throw;
+        spdlog::warn(
+            "apply: queue {} exists with other arguments ({}): it is used as it is, but without "
+            "x-single-active-consumer and x-delivery-limit 2147483647 messages can come out of "
+            "order "
+            "or be dropped. Delete the queue while the applier runs: it is declared anew and what "
+            "is "
+            "missing is copied.",
+            queue_, e.what());
+        options.passive = true;
+        broker_->declare_queue(queue_, options);
+    }
+    broker_->bind_queue(queue_, broker::event_exchange, topic_ + ".#");
+}
+
+void Session::close_broker() {
+    control_.set_broker(nullptr);
+    broker_.reset();  // what was not acknowledged returns to the queue, in order
+}
+
+bool Session::needs_copy() const {
+    return position_.fresh() || std::any_of(subscriptions_.begin(), subscriptions_.end(),
+                                            [](const Subscription& s) { return s.needs_copy; });
+}
+
+// The queue is bound: what is committed after the copy's point comes through it.
+void Session::copy(const NeedCopy& need, bool initial) {
+    const Settings& settings = context_.settings;
+    if (!initial && (!settings.auto_resync || settings.database_url.empty()))
+        throw Halt(std::string(need.what()) + ". " +
+                   (settings.database_url.empty()
+                        ? "Set DATABASE_URL: the applier then copies the tables anew by itself."
+                        : "Start the applier without --no-auto-resync: it then copies the tables "
+                          "anew by itself."));
+    if (!initial)
+        spdlog::warn("apply: {}: {}: copying {} anew", topic_, need.what(),
+                     need.prefixes.empty() ? "all its tables"
+                                           : fmt::format("{}", fmt::join(need.prefixes, ", ")));
+    const bool whole = position_.fresh() || need.prefixes.empty();
+    std::vector<CopyTarget> targets;
+    std::vector<const Subscription*> copied;
+    for (const Subscription& s : subscriptions_) {
+        const bool asked =
+            need.prefixes.empty() ||
+            std::find(need.prefixes.begin(), need.prefixes.end(), s.prefix) != need.prefixes.end();
+        if (!asked && !whole) continue;
+        for (const Table& t : tables_)
+            if (t.prefix == s.prefix) targets.push_back({s.prefix, t.name});
+        copied.push_back(&s);
+    }
+    replica_->exec("BEGIN");
+    const CopyReport report =
+        copy_snapshot(settings.database_url, *replica_, targets, control_.stop);
+    for (const Subscription* s : copied) copied_prefix(*replica_, *s, report.point);
+    copied_position(*replica_, topic_, report.point, whole, need.epoch);
+    if (!initial)
+        record_incident(*replica_, topic_, need.what(), need.from, need.to,
+                        "copied as of " + postgres::format_lsn(report.point));
+    replica_->commit();
+    for (const std::string& prefix : report.not_published)
+        spdlog::warn(
+            "apply: {}: \"{}\" is not published on the primary: nothing was copied, its events "
+            "will "
+            "be applied when it is",
+            topic_, prefix);
+    if (!initial)
+        context_.metrics
+            .counter("cqrs_apply_resyncs_total", "Copies that healed a topic", {{"topic", topic_}})
+            .Increment();
+}
+
+void Session::run() {
+    Backoff copies;
+    while (!control_.stop.requested() && !control_.woken()) {
+        // Anew after every copy: it pins other settings on the connection.
+        control_.set_postgres(nullptr);
+        replica_.emplace(open_replica(context_.settings.replica_database_url, topic_));
+        control_.set_postgres(&*replica_);
+        if (!lock()) return;
+        set_origin(*replica_, topic_);
+        load();
+        if (subscriptions_.empty()) return;
+        open_broker();
+        try {
+            if (needs_copy() && !context_.settings.database_url.empty() &&
+                context_.settings.auto_resync) {
+                close_broker();
+                std::vector<std::string> prefixes;
+                for (const Subscription& s : subscriptions_)
+                    if (s.needs_copy) prefixes.push_back(s.prefix);
+                if (position_.fresh()) prefixes.clear();
+                copy(NeedCopy("first copy", prefixes), true);
+                continue;
+            }
+            consume();
+            return;
+        } catch (const NeedCopy& need) {
+            close_broker();
+            if (replica_->in_transaction()) replica_->exec("ROLLBACK");
+            copy(need, false);
+            // A stream that keeps asking for copies must not copy without pause.
+            control_.wait(copies.next());
+        }
+    }
+}
+
+}  // namespace cqrs::apply

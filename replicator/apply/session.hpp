@@ -1,0 +1,110 @@
+// One attempt at applying a topic: lock, position, queue, copies if they are needed, then messages
+// until stop, a wake-up or a failure. Owns the topic's two connections. Nothing survives a session
+// but what is committed in the replica.
+#pragma once
+
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "apply/context.hpp"
+#include "apply/errors.hpp"
+#include "apply/message.hpp"
+#include "apply/position.hpp"
+#include "apply/spool.hpp"
+#include "apply/writer.hpp"
+
+namespace cqrs::apply {
+
+class Session {
+  public:
+    // healthy(true): the topic moved. healthy(false): it is ready to.
+    Session(Context& context, Control& control, const std::string& topic,
+            std::function<void(bool moved)> healthy);
+    ~Session();
+    Session(const Session&) = delete;
+    Session& operator=(const Session&) = delete;
+
+    // Returns on stop or wake-up. Throws Halt, Restart, postgres::Error, broker::Error.
+    void run();
+
+  private:
+    // session.cpp: beginning
+    bool lock();
+    void load();
+    void open_broker();
+    void close_broker();
+    void copy(const NeedCopy& need, bool initial);
+    bool needs_copy() const;
+    // consume.cpp: messages in, acknowledgements out
+    void consume();
+    void receive(broker::Delivery&& delivery);
+    void refuse(const broker::Delivery& delivery, const std::string& reason);
+    bool check_epoch(const MessageHead& head);
+    void meet(const MessageHead& head);
+    void check_sequence(const MessageHead& head);
+    void take(std::unique_ptr<Message> message);
+    void acknowledge();
+    void idle();
+    void watch_heartbeat();
+    void clear_stop();
+    // batch.cpp: transactions into the replica
+    void apply_complete();
+    void apply_events(std::span<const Event* const> events, const Boundary& to);
+    void write_batch(std::span<const Event* const> events, const Boundary& to);
+    void release(const Boundary& to);
+    Boundary boundary_before(std::span<const Event* const> events, std::size_t at) const;
+    // spooling.cpp: transactions too large for memory
+    void spool_pending();
+    void spool_more();
+    void apply_spool();
+    void write_spool(const Boundary& to, Writer::Mode mode);
+    Boundary spool_boundary();
+
+    void count_conflicts(const Writer::Conflicts& conflicts);
+    void set_lag(double seconds);
+    void applied(const Boundary& to, std::size_t events, std::size_t transactions);
+
+    Context& context_;
+    Control& control_;
+    const std::string topic_;
+    const std::string queue_;
+    std::function<void(bool)> healthy_;
+
+    std::optional<postgres::Connection> replica_;
+    std::optional<broker::Connection> broker_;
+    std::optional<Writer> writer_;
+    Position position_;
+    std::vector<Subscription> subscriptions_;
+    std::vector<Table> tables_;
+    std::optional<Decoder> decoder_;
+
+    // Received and not applied.
+    std::deque<std::unique_ptr<Message>> messages_;
+    std::vector<const Event*> pending_;  // their events, in order
+    std::size_t bytes_ = 0;
+    std::size_t complete_ = 0;  // how many of pending_ belong to transactions that are complete
+    Boundary complete_to_;
+    std::int64_t next_ = 0;  // the sequence that must come
+    std::uint64_t last_lsn_ = 0;
+    struct Unacked {
+        std::uint64_t tag;
+        std::int64_t until;  // may be acknowledged when this sequence is applied or spooled
+    };
+    std::deque<Unacked> unacked_;
+
+    bool spooling_ = false;
+    std::uint64_t spool_lsn_ = 0;  // the transaction that is being spooled
+    std::uint64_t heartbeat_seen_ = 0;
+    int suspicious_ = 0;  // heartbeats in a row that name events which do not come
+    std::chrono::steady_clock::time_point begun_;  // consuming
+    std::uint64_t copy_lsn_ = 0;                   // highest snapshot_lsn of the topic
+};
+
+}  // namespace cqrs::apply

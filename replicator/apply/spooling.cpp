@@ -1,0 +1,173 @@
+// Session: transactions that are too large to hold. They wait in cqrs.spool, acknowledged, and are
+// applied in one transaction when their end is here, message by message.
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+
+#include "apply/notify.hpp"
+#include "apply/session.hpp"
+#include "apply/spool.hpp"
+
+namespace cqrs::apply {
+
+using postgres::Error;
+using postgres::Remedy;
+
+// After every message: is what waits too much, or is there more for the spool?
+void Session::spool_more() {
+    if (messages_.empty()) return;
+    const auto window = static_cast<std::size_t>(context_.settings.prefetch);
+    if (!spooling_) {
+        const bool full = bytes_ > context_.settings.memory || unacked_.size() * 4 >= window * 3;
+        if (!full) return;
+        if (complete_ > 0) apply_complete();
+        // Freed enough, unless one transaction alone is that large.
+        if (messages_.empty() ||
+            (bytes_ <= context_.settings.memory && unacked_.size() * 4 < window * 3))
+            return;
+        spdlog::info("apply: {}: a transaction is too large for memory: it waits in cqrs.spool",
+                     topic_);
+        context_.metrics
+            .counter("cqrs_apply_spooled_total", "Transactions that were too large for memory",
+                     {{"topic", topic_}})
+            .Increment();
+        spool_pending();
+        return;
+    }
+    const MessageHead& last = messages_.back()->head;
+    const bool ended = !last.more || last.lsn != spool_lsn_;
+    if (ended || messages_.size() >= 16 || bytes_ > context_.settings.memory / 4) spool_pending();
+    if (ended) apply_spool();
+}
+
+void Session::spool_pending() {
+    const std::int64_t received = messages_.back()->head.last();
+    spool_lsn_ = messages_.back()->head.lsn;
+    replica_->exec("BEGIN");
+    if (!received_position(*replica_, topic_, position_, received))
+        throw Restart("the position was changed by somebody else");
+    for (const auto& m : messages_) spool_message(*replica_, topic_, *m);
+    replica_->commit();
+    position_.received = received;
+    spooling_ = true;
+    pending_.clear();
+    messages_.clear();
+    complete_ = bytes_ = 0;
+    last_lsn_ = 0;
+    acknowledge();
+}
+
+// Where the last complete transaction in the spool ends.
+Boundary Session::spool_boundary() {
+    const auto last = last_spooled(*replica_, topic_);
+    if (!last) throw Restart("cqrs.spool is empty");
+    Message message;
+    if (!read_spooled(*replica_, topic_, last->sequence - 1, message))
+        throw Restart("cqrs.spool was changed by somebody else");
+    decoder_->decode(message, message.head.sequence);
+    auto end = message.events.end();
+    if (last->more)
+        while (end != message.events.begin() && std::prev(end)->lsn == message.events.back().lsn)
+            --end;
+    if (end == message.events.begin()) return {};
+    --end;
+    return {end->sequence, end->lsn, std::string(end->time)};
+}
+
+void Session::apply_spool() {
+    try {
+        const Boundary to = spool_boundary();
+        if (to.sequence <= *position_.sequence) return;
+        using enum Writer::Mode;
+        for (const auto mode : {set_wise, replace, one_by_one}) {
+            try {
+                write_spool(to, mode);
+                break;
+            } catch (const TryNext& e) {
+                if (mode == one_by_one) throw Halt(e.what());
+            } catch (const Error& e) {
+                if (e.remedy() != Remedy::stop || mode == one_by_one) throw;
+            }
+            replica_->exec("ROLLBACK");
+            writer_->end_transaction();
+        }
+    } catch (const Refused& e) {
+        throw NeedCopy(std::string("a message in cqrs.spool cannot be read: ") + e.what(), {},
+                       *position_.sequence + 1, *position_.received);
+    }
+    position_ = load_position(*replica_, topic_);
+    spooling_ = position_.received.has_value();
+    healthy_(true);
+}
+
+void Session::write_spool(const Boundary& to, Writer::Mode mode) {
+    const bool rest = *position_.received > to.sequence;
+    // Staging tables first: they are made outside the transaction.
+    std::vector<Event> any(tables_.size());
+    std::vector<const Event*> touch;
+    for (std::size_t i = 0; i < tables_.size(); ++i) {
+        any[i].table = &tables_[i];
+        any[i].verb = Verb::update;
+        touch.push_back(&any[i]);
+    }
+    writer_->prepare(touch, mode);
+
+    replica_->exec("BEGIN");
+    if (!advance_position(*replica_, topic_, position_, to, rest))
+        throw Restart("the position was changed by somebody else");
+    std::vector<std::unique_ptr<Message>> held;
+    std::vector<const Event*> events;
+    std::size_t bytes = 0, count = 0, transactions = 0;
+    std::uint64_t lsn = 0;
+    const auto write = [&] {
+        try {
+            writer_->write(events, mode);
+            notify_events(*replica_, events);
+        } catch (const WriteError& e) {
+            throw Halt("event " + std::string(e.event->id) + " (" + std::string(e.event->type) +
+                       "): " + e.event->table->name + ": " + e.cause.sqlstate() + " " + e.what() +
+                       (e.cause.detail().empty() ? "" : " (" + e.cause.detail() + ")"));
+        }
+        held.clear();
+        events.clear();
+        bytes = 0;
+    };
+    std::int64_t next = *position_.sequence + 1, after = 0;
+    while (next <= to.sequence) {
+        if (control_.stop.requested()) throw Restart("stopping");
+        auto message = std::make_unique<Message>();
+        if (!read_spooled(*replica_, topic_, after, *message))
+            throw Restart("cqrs.spool was changed by somebody else");
+        after = message->head.sequence;
+        decoder_->decode(*message, next);
+        for (const Event& e : message->events) {
+            if (e.sequence > to.sequence) break;
+            if (e.table && e.verb == Verb::resync)
+                throw NeedCopy("event " + std::string(e.id) + " (" + std::string(e.type) +
+                                   "): " + std::string(e.detail),
+                               {e.table->prefix});
+            if (e.table && e.verb == Verb::stop)
+                throw Halt("event " + std::string(e.id) + " (" + std::string(e.type) +
+                           "): the primary could not say what changed: " + std::string(e.detail) +
+                           ". To copy the table anew: UPDATE cqrs.subscription_state SET state = "
+                           "'pending' WHERE prefix = '" +
+                           e.table->prefix + "'.");
+            transactions += e.lsn != lsn;
+            lsn = e.lsn;
+            ++count;
+            events.push_back(&e);
+        }
+        next = std::max(next, message->head.last() + 1);
+        bytes += message->bytes();
+        held.push_back(std::move(message));
+        if (events.size() >= context_.settings.apply_batch || bytes > context_.settings.memory / 2)
+            write();
+    }
+    write();
+    drop_spooled(*replica_, topic_, to.sequence);
+    replica_->commit();
+    count_conflicts(writer_->end_transaction());
+    applied(to, count, transactions);
+}
+
+}  // namespace cqrs::apply

@@ -1,0 +1,307 @@
+#include "apply/writer.hpp"
+
+#include <algorithm>
+#include <utility>
+
+#include "apply/copy_text.hpp"
+#include "apply/writer_sql.hpp"
+
+namespace cqrs::apply {
+
+using postgres::Error;
+using postgres::Param;
+using postgres::Remedy;
+
+namespace {
+
+Param param(const Field& f) {
+    if (f.is(Field::Kind::value)) return f.text();
+    return std::nullopt;
+}
+
+std::vector<Param> params(const Field* row, const std::vector<std::uint32_t>& columns) {
+    std::vector<Param> out;
+    for (std::uint32_t c : columns) out.push_back(param(row[c]));
+    return out;
+}
+
+// Rows of one pattern lie together; `body` is called once for each.
+template <typename Body>
+void by_pattern(std::vector<NetRow> rows, Body body) {
+    std::stable_sort(rows.begin(), rows.end(),
+                     [](const NetRow& a, const NetRow& b) { return a.pattern < b.pattern; });
+    for (std::size_t i = 0; i < rows.size();) {
+        std::size_t end = i;
+        while (end < rows.size() && rows[end].pattern == rows[i].pattern) ++end;
+        body(rows[i].pattern, std::span<const NetRow>(rows.data() + i, end - i));
+        i = end;
+    }
+}
+
+std::string key_id(const Table& table, const Key& key) {
+    return std::to_string(&key - table.keys.data());
+}
+
+constexpr std::int64_t deleted_tag = -1;
+constexpr std::size_t most_prepared = 200;
+
+}  // namespace
+
+void Writer::prepare(std::span<const Event* const> events, Mode mode) {
+    if (mode == Mode::one_by_one) return;
+    const Table* last = nullptr;
+    for (const Event* e : events) {
+        if (!e->table || e->table == last || e->verb == Verb::truncate) continue;
+        if (mode == Mode::set_wise && e->verb == Verb::create) continue;
+        last = e->table;
+        if (staging_.contains(last->oid)) continue;
+        connection_.exec(sql::create_staging(*last));
+        staging_.insert(last->oid);
+    }
+}
+
+void Writer::write(std::span<const Event* const> events, Mode mode) {
+    if (mode == Mode::one_by_one) {
+        for (const Event* e : events)
+            if (e->table) one(*e, mode);
+        return;
+    }
+    arena_.clear();
+    for (const Step& step : net_effect(events, arena_)) {
+        if (step.alone) one(*step.alone, mode);
+        for (const TableChange& change : step.tables) {
+            if (change.irregular)
+                throw TryNext("a row was changed in an order that cannot have been");
+            if (change.truncate) connection_.exec("DELETE FROM " + change.table->name);
+            // What UPDATE cannot express goes the other way for this table alone.
+            const bool whole = change.table->replace_only && !change.updates.empty();
+            if (mode == Mode::replace || whole)
+                replace(change);
+            else
+                set_wise(change);
+        }
+    }
+}
+
+Writer::Conflicts Writer::end_transaction() {
+    dirty_.clear();  // ON COMMIT DELETE ROWS
+    arena_.clear();
+    return std::exchange(conflicts_, {});
+}
+
+void Writer::clear_staging(const Table& table) {
+    if (!dirty_.insert(table.oid).second) connection_.exec("TRUNCATE " + sql::staging_name(table));
+}
+
+void Writer::copy(const std::string& target, const std::string& tag,
+                  const std::vector<std::uint32_t>& columns, std::span<const NetRow> rows) {
+    connection_.copy_begin(target);
+    buffer_.clear();
+    for (const NetRow& r : rows) {
+        buffer_ += tag;
+        bool first = tag.empty();
+        for (std::uint32_t c : columns) {
+            if (!first) buffer_ += '\t';
+            first = false;
+            append_copy_field(buffer_, r.row[c]);
+        }
+        buffer_ += '\n';
+        if (buffer_.size() >= 64 * 1024) {
+            connection_.copy_put(buffer_);
+            buffer_.clear();
+        }
+    }
+    connection_.copy_put(buffer_);
+    connection_.copy_end();
+}
+
+void Writer::stage(const Table& table, std::int64_t tag, const std::vector<std::uint32_t>& columns,
+                   std::span<const NetRow> rows) {
+    copy("COPY " + sql::staging_name(table) + " (" + sql::tag_column(table) + ", " +
+             sql::list(table, columns) + ") FROM STDIN",
+         std::to_string(tag), columns, rows);
+}
+
+void Writer::set_wise(const TableChange& change) {
+    const Table& table = *change.table;
+    const auto missing = [&](const char* kind, std::size_t expected, std::int64_t found) {
+        if (found < static_cast<std::int64_t>(expected))
+            conflicts_[kind] += static_cast<std::int64_t>(expected) - found;
+    };
+    if (!change.deletes.empty() || !change.updates.empty()) clear_staging(table);
+    if (!change.deletes.empty()) {
+        std::vector<NetRow> rows;
+        for (const Field* f : change.deletes) rows.push_back({f, 0});
+        stage(table, deleted_tag, table.primary().columns, rows);
+        missing("delete_missing", rows.size(),
+                connection_.exec(sql::delete_staged(table, " = -1")).affected());
+    }
+    by_pattern(change.updates, [&](std::uint32_t pattern, std::span<const NetRow> rows) {
+        const auto& columns = table.patterns[pattern].columns;
+        const auto set = sql::to_set(table, columns, table.primary());
+        if (set.empty()) return;
+        stage(table, pattern, columns, rows);
+        if (connection_.exec(sql::update_staged(table, set, pattern)).affected() <
+            static_cast<std::int64_t>(rows.size()))
+            throw TryNext("an update's row is missing");
+    });
+    by_pattern(change.inserts, [&](std::uint32_t pattern, std::span<const NetRow> rows) {
+        std::vector<NetRow> sorted(rows.begin(), rows.end());
+        const std::uint32_t first = table.primary().columns[0];
+        if (table.columns[first].sort)  // neighbours in the index: fewer pages touched
+            std::sort(sorted.begin(), sorted.end(), [&](const NetRow& a, const NetRow& b) {
+                return a.row[first].text() < b.row[first].text();
+            });
+        const auto& columns = table.patterns[pattern].columns;
+        copy("COPY " + table.name + " (" + sql::list(table, columns) + ") FROM STDIN", "", columns,
+             sorted);
+    });
+}
+
+void Writer::replace(const TableChange& change) {
+    const Table& table = *change.table;
+    clear_staging(table);
+    std::vector<NetRow> gone;
+    for (const Field* f : change.deletes) gone.push_back({f, 0});
+    stage(table, deleted_tag, table.primary().columns, gone);
+    const auto update_tag = [](std::uint32_t pattern) { return std::int64_t{2} * pattern; };
+    const auto insert_tag = [](std::uint32_t pattern) { return std::int64_t{2} * pattern + 1; };
+
+    by_pattern(change.updates, [&](std::uint32_t pattern, std::span<const NetRow> rows) {
+        const Table::Pattern p = table.patterns[pattern];
+        stage(table, update_tag(pattern), p.columns, rows);
+        if (p.absent.empty()) return;
+        const std::int64_t filled =
+            connection_.exec(sql::fill_staged(table, p.absent, update_tag(pattern))).affected();
+        if (filled < static_cast<std::int64_t>(rows.size()))
+            throw NeedCopy("an update without all columns found no row in " + table.name,
+                           {table.prefix});
+    });
+    by_pattern(change.inserts, [&](std::uint32_t pattern, std::span<const NetRow> rows) {
+        stage(table, insert_tag(pattern), table.patterns[pattern].columns, rows);
+    });
+
+    const auto expected = static_cast<std::int64_t>(change.deletes.size() + change.updates.size());
+    const std::int64_t found = connection_.exec(sql::delete_staged(table, "")).affected();
+    if (found > expected) conflicts_["insert_exists"] += found - expected;
+    if (found < expected) conflicts_["row_missing"] += expected - found;
+
+    by_pattern(change.updates, [&](std::uint32_t pattern, std::span<const NetRow>) {
+        connection_.exec(sql::insert_staged(table, table.patterns[0].columns, update_tag(pattern)));
+    });
+    by_pattern(change.inserts, [&](std::uint32_t pattern, std::span<const NetRow>) {
+        connection_.exec(
+            sql::insert_staged(table, table.patterns[pattern].columns, insert_tag(pattern)));
+    });
+}
+
+std::int64_t Writer::execute(const Table& table, const std::string& id, std::vector<Param> values,
+                             const std::function<std::string()>& text) {
+    const std::string key = std::to_string(table.oid) + " " + id;
+    auto it = prepared_.find(key);
+    if (it == prepared_.end()) {
+        if (prepared_.size() >= most_prepared) {
+            for (const auto& [_, old] : prepared_) connection_.exec("DEALLOCATE " + old);
+            prepared_.clear();
+        }
+        const std::string name = "w" + std::to_string(prepared_.size());
+        connection_.prepare(name, text());
+        it = prepared_.emplace(key, name).first;
+    }
+    return connection_.execute(it->second, values).affected();
+}
+
+void Writer::one(const Event& e, Mode mode) {
+    const Table& table = *e.table;
+    try {
+        switch (e.verb) {
+            case Verb::create:
+                return insert_one(e);
+            case Verb::update: {
+                const Key* key = e.old ? table.key_for(e.old) : nullptr;
+                if (key && changes_key(e)) return move_one(e, *key, mode);
+                return update_one(e, *table.key_for(e.row), e.row);
+            }
+            case Verb::remove:
+                if (delete_one(table, *table.key_for(e.row), e.row) == 0)
+                    ++conflicts_["delete_missing"];
+                return;
+            case Verb::truncate:
+                connection_.exec("DELETE FROM " + table.name);
+                return;
+            default:
+                return;
+        }
+    } catch (const Error& error) {
+        if (error.remedy() != Remedy::stop) throw;
+        throw WriteError(e, error);
+    }
+}
+
+void Writer::insert_one(const Event& e) {
+    const Table& table = *e.table;
+    const auto& columns = table.patterns[e.pattern].columns;
+    if (execute(table, "i" + std::to_string(e.pattern), params(e.row, columns),
+                [&] { return sql::insert_one(table, columns); }) == 1)
+        return;
+    // It is there already: it becomes what the primary says.
+    if (table.replace_only) throw TryNext("a created row is there already");
+    ++conflicts_["insert_exists"];
+    const auto set = sql::to_set(table, columns, table.primary());
+    if (set.empty()) return;
+    auto values = params(e.row, set);
+    for (std::uint32_t c : table.primary().columns) values.push_back(param(e.row[c]));
+    execute(table, "u" + std::to_string(e.pattern) + "." + key_id(table, table.primary()), values,
+            [&] { return sql::update_one(table, set, table.primary()); });
+}
+
+void Writer::update_one(const Event& e, const Key& key, const Field* names) {
+    const Table& table = *e.table;
+    if (table.replace_only) throw TryNext("a column cannot be SET");
+    const auto set = sql::to_set(table, table.patterns[e.pattern].columns, key);
+    if (set.empty()) return;
+    auto values = params(e.row, set);
+    for (std::uint32_t c : key.columns) values.push_back(param(names[c]));
+    if (execute(table, "u" + std::to_string(e.pattern) + "." + key_id(table, key), values,
+                [&] { return sql::update_one(table, set, key); }) > 0)
+        return;
+    if (e.pattern != 0)
+        throw NeedCopy("an update without all columns found no row in " + table.name,
+                       {table.prefix});
+    ++conflicts_["update_missing"];
+    insert_one(e);
+}
+
+// The key changes: the row is found by the old one and keeps what the event leaves out.
+void Writer::move_one(const Event& e, const Key& key, Mode mode) {
+    const Table& table = *e.table;
+    const Table::Pattern p = table.patterns[e.pattern];
+    if (mode == Mode::replace) {
+        // Something sits where the row is to go, or UPDATE was refused for another reason.
+        const Key* target = table.key_for(e.row);
+        conflicts_["insert_exists"] += delete_one(table, *target, e.row);
+    }
+    bool settable = true;
+    for (std::uint32_t c : p.columns) settable &= !table.columns[c].identity_always;
+    auto values = params(e.row, p.columns);
+    for (std::uint32_t c : key.columns) values.push_back(param(e.old[c]));
+    const std::string id =
+        (settable ? "k" : "m") + std::to_string(e.pattern) + "." + key_id(table, key);
+    const std::int64_t moved = execute(table, id, values, [&] {
+        return settable ? sql::update_one(table, p.columns, key)
+                        : sql::move_one(table, p.columns, p.absent, key);
+    });
+    if (moved > 0) return;
+    if (e.pattern != 0)
+        throw NeedCopy("a change of key without all columns found no row in " + table.name,
+                       {table.prefix});
+    ++conflicts_["update_missing"];
+    insert_one(e);
+}
+
+std::int64_t Writer::delete_one(const Table& table, const Key& key, const Field* names) {
+    return execute(table, "d" + key_id(table, key), params(names, key.columns),
+                   [&] { return sql::delete_one(table, key); });
+}
+
+}  // namespace cqrs::apply

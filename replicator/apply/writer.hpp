@@ -1,0 +1,79 @@
+// Writes the rows of whole transactions inside the open transaction. Three ways, from fast to sure:
+//   set_wise    COPY of inserts, DELETE and UPDATE from a staging table; trusts that every row is
+//               where the stream says
+//   replace     takes every touched row out and puts the final ones in: unique values may be
+//   swapped,
+//               rows may be there already or be missing
+//   one_by_one  in the original order; an error names its event
+// What one way cannot do it refuses with TryNext or 23505; the caller rolls back and takes the
+// next.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <set>
+#include <span>
+#include <stdexcept>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "apply/errors.hpp"
+#include "apply/net_effect.hpp"
+
+namespace cqrs::apply {
+
+struct TryNext : std::runtime_error {
+    using std::runtime_error::runtime_error;
+};
+
+// The server refused one event for good.
+struct WriteError : std::runtime_error {
+    WriteError(const Event& event_, const postgres::Error& cause_)
+        : std::runtime_error(cause_.what()), event(&event_), cause(cause_) {}
+    const Event* event;
+    postgres::Error cause;
+};
+
+class Writer {
+  public:
+    enum class Mode { set_wise, replace, one_by_one };
+
+    explicit Writer(postgres::Connection& connection) : connection_(connection) {}
+
+    // Outside a transaction: creates the staging tables that write() will want.
+    void prepare(std::span<const Event* const> events, Mode mode);
+    void write(std::span<const Event* const> events, Mode mode);
+
+    // After COMMIT or ROLLBACK: what did not match the stream and was put right, per kind.
+    using Conflicts = std::map<std::string, std::int64_t>;
+    Conflicts end_transaction();
+
+  private:
+    void set_wise(const TableChange& change);
+    void replace(const TableChange& change);
+    void one(const Event& event, Mode mode);
+    void insert_one(const Event& event);
+    void update_one(const Event& event, const Key& key, const Field* names);
+    void move_one(const Event& event, const Key& key, Mode mode);
+    std::int64_t delete_one(const Table& table, const Key& key, const Field* names);
+
+    void clear_staging(const Table& table);
+    void stage(const Table& table, std::int64_t tag, const std::vector<std::uint32_t>& columns,
+               std::span<const NetRow> rows);
+    void copy(const std::string& target, const std::string& tag,
+              const std::vector<std::uint32_t>& columns, std::span<const NetRow> rows);
+    std::int64_t execute(const Table& table, const std::string& id,
+                         std::vector<postgres::Param> params,
+                         const std::function<std::string()>& sql);
+
+    postgres::Connection& connection_;
+    Arena arena_;
+    Conflicts conflicts_;
+    std::set<std::uint32_t> staging_, dirty_;  // by table oid
+    std::unordered_map<std::string, std::string> prepared_;
+    std::string buffer_;
+};
+
+}  // namespace cqrs::apply
