@@ -145,7 +145,8 @@ void name_types(Table& table, std::string_view prefix) {
 // The root's columns in the root's order, each with its place in the changed relation's tuples.
 void describe_columns(Table& table, Relation root, Relation changed) {
     TupleDesc columns = RelationGetDescr(root);
-    Bitmapset* keys = key_columns(changed);
+    Bitmapset* keys = nullptr;
+    if (!attempt(table.broken, [&] { keys = key_columns(changed); })) return;
     table.full_identity = changed->rd_rel->relreplident == REPLICA_IDENTITY_FULL;
     table.has_key = keys != nullptr;
     for (int i = 0; i < columns->natts; i++) {
@@ -283,6 +284,8 @@ void TableCache::build(Table& table, Relation relation, ReorderBufferTXN* txn) {
     append_relation_name(table.name, RelationGetNamespace(root), RelationGetRelationName(root));
     describe_columns(table, root, relation);
     if (root != relation) RelationClose(root);
+    // What is broken may heal without touching the table: a library that was missing.
+    if (table.broken.text[0]) table.until_commit = any_until_commit_ = true;
 }
 
 void TableCache::end_of_transaction() {

@@ -183,6 +183,35 @@ sql(q{
 like((events(@frames))[-1], qr/"data":\{"id":1,"at":"\{\\"2026-11-23 19:45:33.661507\+00\\"\}","b":"\\\\xff","r":"public.c"\}\}$/,
     'settings of the role change nothing');
 
+# Output functions that fail, in a walsender: a stop each, and decoding goes on; also in a spilled transaction.
+sql(q{
+    CREATE TYPE sick;
+    CREATE FUNCTION sick_in(cstring) RETURNS sick LANGUAGE internal IMMUTABLE STRICT AS 'int4in';
+    CREATE FUNCTION sick_out(sick) RETURNS cstring LANGUAGE internal IMMUTABLE STRICT AS 'enum_out';
+    CREATE TYPE sick (INPUT = sick_in, OUTPUT = sick_out, LIKE = int4);
+    CREATE CAST (int4 AS sick) WITHOUT FUNCTION;
+    CREATE TYPE pair AS (a int, b text);
+    CREATE TABLE d (id int PRIMARY KEY, s sick, p pair, t text);
+    SELECT cqrs.publish('d', 'd');
+    BEGIN;
+    INSERT INTO d SELECT n, CASE WHEN n % 100 = 0 THEN n::sick END, ROW(n, 'x')::pair, repeat(n::text, 1000) FROM generate_series(1, 2000) n;
+    COMMIT;
+});
+@frames = frames('roles');
+check_promises('stops', @frames);
+my @stops = grep { /"type":"d.stop"/ } events(@frames);
+is(scalar(events(@frames)), 2000, 'each row is an event');
+is(scalar(@stops), 20, 'those that cannot be said are stops');
+like($stops[0], qr/"column":"s","reason":"invalid internal value for enum: 100","key":\{"id":100\}/, 'which name it');
+like((events(@frames))[-2], qr/"data":\{"id":1999,"s":null,"p":"\(1999,x\)","t":"1999/, 'composites are said');
+
+# A transaction that has nothing for us, longer than wal_sender_timeout: the walsender lives.
+$node->append_conf('postgresql.conf', "wal_sender_timeout = 1s\n");
+$node->reload;
+sql(q{CREATE TABLE unpublished (id int, t text); INSERT INTO unpublished SELECT n, 'x' FROM generate_series(1, 300000) n});
+@frames = frames('roles');
+is(scalar(events(@frames)), 0, 'nothing of an unpublished table');
+
 # Nothing crashed, and nothing failed that was not meant to.
 my $log = slurp_file($node->logfile);
 unlike($log, qr/PANIC|terminated by signal/, 'no crash');
