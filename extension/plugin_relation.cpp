@@ -228,12 +228,15 @@ Table& TableCache::find(Relation relation, ReorderBufferTXN* txn) {
     const Oid oid = RelationGetRelid(relation);
     if (last_ && last_->relation == oid && last_->valid) return *last_;
     auto it = tables_.find(oid);
-    if (it == tables_.end()) it = tables_.emplace(oid, std::make_unique<Table>(context_)).first;
+    if (it == tables_.end()) {
+        it = tables_.emplace(oid, std::make_unique<Table>(context_)).first;
+        invalid_++;
+    }
     Table& table = *it->second;
     last_ = &table;
     if (!table.valid) {
         table.relation = oid;
-        if (invalid_ > 0) invalid_--;
+        invalid_--;
         build(table, relation, txn);
     }
     return table;
