@@ -78,7 +78,11 @@ cmake_build() {
             rm -rf "$directory"
         fi
     fi
-    if command -v ccache >/dev/null; then options+=(-DCMAKE_CXX_COMPILER_LAUNCHER=ccache); fi
+    if command -v ccache >/dev/null; then
+        options+=(-DCMAKE_CXX_COMPILER_LAUNCHER=ccache)
+        # One clone's objects serve the next.
+        export CCACHE_BASEDIR=$CQRS_ROOT CCACHE_NOHASHDIR=1
+    fi
     mkdir -p "$directory"
     run_logged "$directory/configure.log" cmake -S "$CQRS_ROOT" -B "$directory" "${options[@]}" "$@" ||
         return 1
