@@ -1,11 +1,12 @@
 #include "apply/apply.hpp"
 
+#include <fmt/format.h>
 #include <poll.h>
 #include <spdlog/spdlog.h>
 
 #include <map>
 #include <memory>
-#include <tuple>
+#include <utility>
 
 #include "apply/position.hpp"
 #include "apply/replica.hpp"
@@ -125,10 +126,12 @@ class Supervisor {
                 continue;
             }
             stop_workers({it->second.get()});
+            orphans_.emplace(it->first, false);
             it = workers_.erase(it);
         }
         known_ = std::move(wanted);
         drop_orphans(connection);
+        watch_progress(connection);
     }
 
     // Topics that nobody subscribes to any more, also those of which this process never heard.
@@ -136,8 +139,9 @@ class Supervisor {
         const auto rows = connection.exec(
             "SELECT topic FROM cqrs.position p WHERE NOT EXISTS "
             "(SELECT FROM cqrs.subscription s WHERE s.topic = p.topic)");
-        for (int i = 0; i < rows.rows(); ++i) {
-            const std::string topic(rows.get(i, 0));
+        for (int i = 0; i < rows.rows(); ++i) orphans_.emplace(rows.get(i, 0), false);
+        for (auto it = orphans_.begin(); it != orphans_.end();) {
+            const std::string topic = it->first;
             const std::string queue = broker::queue_name(settings_.replica, topic);
             try {
                 auto broker =
@@ -145,14 +149,47 @@ class Supervisor {
                                              "cqrs apply " + settings_.replica);
                 broker.delete_queue(queue);
             } catch (const broker::Error& e) {
-                spdlog::warn(
-                    "apply: {} is not subscribed any more, but queue {} cannot be deleted: {}",
-                    topic, queue, e.what());
-                continue;  // tried again in a second: the position row remains
+                if (!std::exchange(it->second, true))
+                    spdlog::warn(
+                        "apply: {} is not subscribed any more, but queue {} cannot be deleted: {}",
+                        topic, queue, e.what());
+                ++it;  // tried again in a second
+                continue;
             }
             forget_topic(connection, topic);
             spdlog::info("apply: topic {} is not subscribed any more; queue {} deleted", topic,
                          queue);
+            it = orphans_.erase(it);
+        }
+    }
+
+    // Also of a worker that hangs in a statement: somebody may hold a lock on its table.
+    void watch_progress(postgres::Connection& connection) {
+        const auto heartbeat = heartbeats_.last();
+        if (!heartbeat) return;
+        const auto now = std::chrono::steady_clock::now();
+        const auto rows = connection.exec(
+            "SELECT topic, coalesce(epoch, 0), coalesce(greatest(sequence, received), -1) "
+            "FROM cqrs.position");
+        for (int i = 0; i < rows.rows(); ++i) {
+            const std::string topic(rows.get(i, 0));
+            const std::int64_t at = rows.get_int(i, 2);
+            const std::int64_t last = heartbeat->topic(topic).sequence;
+            const std::string part = "apply." + topic + ".progress";
+            Progress& p = progress_[topic];
+            if (p.at != at || last <= at || rows.get_int(i, 1) != heartbeat->epoch ||
+                !workers_.contains(topic)) {
+                p = {at, now};
+                health_.remove(part);
+            } else if (now - p.since > std::chrono::seconds(60)) {
+                health_.set(
+                    part,
+                    fmt::format(
+                        "at event {} for {} s while the primary is at {}: see "
+                        "pg_stat_activity of the replica for what it waits for",
+                        at, std::chrono::duration_cast<std::chrono::seconds>(now - p.since).count(),
+                        last));
+            }
         }
     }
 
@@ -185,6 +222,12 @@ class Supervisor {
     Context context_;
     std::map<std::string, std::unique_ptr<Worker>> workers_;
     std::map<std::string, Prefixes> known_;
+    std::map<std::string, bool> orphans_;  // topic -> a failure to delete it was logged
+    struct Progress {
+        std::int64_t at = -1;
+        std::chrono::steady_clock::time_point since;
+    };
+    std::map<std::string, Progress> progress_;
     bool failed_ = false;
 };
 

@@ -102,6 +102,7 @@ void Session::apply_events(std::span<const Event* const> events, const Boundary&
 void Session::write_batch(std::span<const Event* const> events, const Boundary& to) {
     const auto modes = ladder(events.size());
     std::optional<WriteError> first;
+    std::string why;
     for (std::size_t step = 0; step < modes.size(); ++step) {
         const bool last = step + 1 == modes.size();
         try {
@@ -114,7 +115,7 @@ void Session::write_batch(std::span<const Event* const> events, const Boundary& 
             replica_->commit();
             return count_conflicts(writer_->end_transaction());
         } catch (const TryNext& e) {
-            if (last) throw Halt(e.what());
+            if (last) throw Halt(why.empty() ? e.what() : why);
             spdlog::debug("apply: {}: {}", topic_, e.what());
         } catch (const WriteError& e) {
             if (!first) first.emplace(e);
@@ -126,7 +127,10 @@ void Session::write_batch(std::span<const Event* const> events, const Boundary& 
             }
         } catch (const Error& e) {
             if (e.remedy() != Remedy::stop) throw;
-            if (last) throw Halt(std::string(e.sqlstate()) + " " + e.what());
+            why = e.sqlstate() + " " + e.what();
+            if (!e.context().empty()) why += " (" + e.context() + ")";
+            if (!e.hint().empty()) why += ". " + e.hint();
+            if (last) throw Halt(why);
             if (e.sqlstate() != "23505") step = modes.size() - 2;  // find the event
         }
         replica_->exec("ROLLBACK");

@@ -89,13 +89,17 @@ void begin_position(Connection& connection, const std::string& topic, const std:
         "EXCLUDED.epoch, "
         "sequence = 0, lsn = '0/0', received = NULL, state = 'live', error = NULL",
         {topic, source, text(epoch)});
+    begin_prefixes(connection, topic);
+    connection.commit();
+}
+
+void begin_prefixes(Connection& connection, const std::string& topic) {
     connection.query(
         "INSERT INTO cqrs.subscription_state (prefix, relation, state) "
         "SELECT prefix, relation, 'live' FROM cqrs.subscription WHERE topic = $1 "
         "ON CONFLICT (prefix) DO UPDATE SET relation = EXCLUDED.relation, state = 'live', "
         "snapshot_lsn = NULL, changed_at = now()",
         {topic});
-    connection.commit();
 }
 
 void copied_position(Connection& connection, const std::string& topic, std::uint64_t point,

@@ -50,6 +50,8 @@ bool anchor_position(postgres::Connection& connection, const std::string& topic,
 // No history at all: from 0, without a copy. Marks the topic's prefixes live.
 void begin_position(postgres::Connection& connection, const std::string& topic,
                     const std::string& source, std::int64_t epoch);
+// The topic's prefixes need no copy: it is at its very beginning.
+void begin_prefixes(postgres::Connection& connection, const std::string& topic);
 // After a copy at `point`, in its transaction. whole: the position starts anew.
 void copied_position(postgres::Connection& connection, const std::string& topic,
                      std::uint64_t point, bool whole, std::int64_t epoch);

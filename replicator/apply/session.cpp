@@ -167,11 +167,19 @@ void Session::run() {
         if (!lock()) return;
         set_origin(*replica_, topic_);
         load();
-        if (subscriptions_.empty()) return;
+        if (subscriptions_.empty()) return control_.wait(std::chrono::seconds(1));
         open_broker();
         try {
-            if (needs_copy() && !context_.settings.database_url.empty() &&
-                context_.settings.auto_resync) {
+            const bool can_copy =
+                !context_.settings.database_url.empty() && context_.settings.auto_resync;
+            if (needs_copy() && !can_copy && !position_.fresh()) {
+                if (position_.sequence != 0)
+                    throw Halt(
+                        "a newly subscribed table has to be copied from the primary first. Set "
+                        "DATABASE_URL, without --no-auto-resync.");
+                begin_prefixes(*replica_, topic_);
+            }
+            if (needs_copy() && can_copy) {
                 close_broker();
                 std::vector<std::string> prefixes;
                 for (const Subscription& s : subscriptions_)

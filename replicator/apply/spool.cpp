@@ -32,7 +32,10 @@ void from_hex(std::string_view hex, std::string& out) {
 void spool_message(Connection& connection, const std::string& topic, const Message& message) {
     connection.query(
         "INSERT INTO cqrs.spool (topic, sequence, count, lsn, more, body) "
-        "VALUES ($1, $2, $3, $4, $5, $6)",
+        "VALUES ($1, $2, $3, $4, $5, $6) "
+        // Sent again, cut differently: the longer one holds the shorter one's events.
+        "ON CONFLICT (topic, sequence) DO UPDATE SET count = EXCLUDED.count, lsn = EXCLUDED.lsn, "
+        "more = EXCLUDED.more, body = EXCLUDED.body",
         {topic, std::to_string(message.head.sequence), std::to_string(message.head.count),
          postgres::format_lsn(message.head.lsn), message.head.more ? "t" : "f",
          to_hex(message.body)});
@@ -41,7 +44,7 @@ void spool_message(Connection& connection, const std::string& topic, const Messa
 std::optional<Spooled> last_spooled(Connection& connection, const std::string& topic) {
     const auto row = connection.query(
         "SELECT sequence, count, lsn, more FROM cqrs.spool WHERE topic = $1 "
-        "ORDER BY sequence DESC LIMIT 1",
+        "ORDER BY sequence + count DESC LIMIT 1",
         {topic});
     if (row.rows() == 0) return std::nullopt;
     return Spooled{row.get_int(0, 0), row.get_int(0, 1), postgres::parse_lsn(row.get(0, 2)),

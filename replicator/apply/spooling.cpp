@@ -124,6 +124,8 @@ void Session::write_spool(const Boundary& to, Writer::Mode mode) {
             writer_->write(events, mode);
             notify_events(*replica_, events);
         } catch (const WriteError& e) {
+            if (mode != Writer::Mode::one_by_one && e.cause.sqlstate() == "23505")
+                throw TryNext(e.what());
             throw Halt("event " + std::string(e.event->id) + " (" + std::string(e.event->type) +
                        "): " + e.event->table->name + ": " + e.cause.sqlstate() + " " + e.what() +
                        (e.cause.detail().empty() ? "" : " (" + e.cause.detail() + ")"));
