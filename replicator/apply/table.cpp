@@ -89,7 +89,8 @@ constexpr const char* keys_sql = R"(
     SELECT i.indexrelid, i.indimmediate, k.attnum, a.attnotnull OR i.indisprimary,
            pg_catalog.format('OPERATOR(%I.%s)', n.nspname, o.oprname)
     FROM pg_catalog.pg_index i
-    CROSS JOIN LATERAL pg_catalog.unnest(i.indkey::int2[], i.indclass::oid[])
+    CROSS JOIN LATERAL ROWS FROM (pg_catalog.unnest(i.indkey::int2[]),
+                                  pg_catalog.unnest(i.indclass::oid[]))
         WITH ORDINALITY AS k(attnum, class, n)
     LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
                                         AND k.attnum > 0

@@ -17,7 +17,8 @@ postgres_init() {
 		shared_buffers = 128MB
 	CONF
     # Servers since August 2026 refuse an output plugin that is not named here; older ones refuse the name.
-    if as_server "$PG_BIN/postgres" --describe-config | grep -q '^output_plugin_libraries[[:space:]]'; then
+    # Not grep -q: it ends early, and with pipefail the server's SIGPIPE would count as "not there".
+    if as_server "$PG_BIN/postgres" --describe-config | grep '^output_plugin_libraries[[:space:]]' >/dev/null; then
         echo "output_plugin_libraries = 'pgoutput, test_decoding, pg_cqrs'" |
             as_server tee -a "$1/postgresql.conf" >/dev/null
     fi
