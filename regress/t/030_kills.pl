@@ -56,7 +56,7 @@ for my $round (1 .. $rounds) {
     # Kill while events flow, not while everything is at rest.
     Cqrs::wait_until("events flow before kill $round", sub { look(); return $cqrs->position('r1', 'bank') > $before });
     if ($victim eq 'broker') {
-        $cqrs->kill_broker('KILL');
+        $cqrs->kill_broker;
         $cqrs->start_broker;
     }
     foreach my $name ($victim eq 'both' ? ('relay', 'apply') : $victim eq 'broker' ? () : $victim) {

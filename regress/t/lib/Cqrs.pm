@@ -22,6 +22,7 @@ use Cqrs::Process;
 
 our $timeout = $PostgreSQL::Test::Utils::timeout_default || 180;
 my $top = abs_path(dirname(__FILE__) . '/../../..');
+my $broker = $ENV{CQRS_BROKER} || "$top/scripts/broker";
 my $binary = $ENV{CQRS_REPLICATOR} || "$top/build/cqrs-replicator";
 
 sub new {
@@ -29,26 +30,20 @@ sub new {
     my $self = bless {
         replicas => {},
         processes => [],
-        broker_port => PostgreSQL::Test::Cluster::get_free_port(),
         broker_directory => PostgreSQL::Test::Utils::tempdir_short() . '/mq',
-        broker_secret => 'broker-secret',
     }, $class;
-    $self->_shell(
-        'rabbitmq_init "$1" "$2" "$3" "$4" "$5"', $self->{broker_directory}, $self->{broker_secret},
-        $self->{broker_port}, PostgreSQL::Test::Cluster::get_free_port(),
-        PostgreSQL::Test::Cluster::get_free_port());
     $self->start_broker;
     $self->{primary} = $self->_node('primary', $options{primary_conf} || '');
     $self->add_replica($_) foreach @{ $options{replicas} || ['r1'] };
     return $self;
 }
 
-# The shell library that scripts/stack uses: one way to start a broker.
-sub _shell {
-    my ($self, $code, @arguments) = @_;
-    my @command = ('bash', '-ec', ". '$top/scripts/lib/common.sh'; . '$top/scripts/lib/rabbitmq.sh'; $code",
-        'cqrs', @arguments);
-    system(@command) == 0 or croak "failed: $code";
+# scripts/broker, which scripts/stack's broker is made of too; returns what it prints.
+sub _broker {
+    my ($self, $command, @arguments) = @_;
+    my ($out, $err) = run_command([ $broker, $command, $self->{broker_directory}, @arguments ]);
+    croak "broker $command: $err" if $? != 0;
+    return $out;
 }
 
 sub output_plugin_setting {
@@ -85,28 +80,11 @@ sub url {
     return "postgresql://$host:" . $node->port . '/postgres';
 }
 
-sub broker_url {
-    my ($self) = @_;
-    return "amqp://guest:$self->{broker_secret}\@127.0.0.1:$self->{broker_port}/%2F";
-}
-
-sub start_broker {
-    my ($self) = @_;
-    $self->_shell('rabbitmq_start "$1" "$2"; rabbitmq_wait "$1" "$2"', @$self{qw(broker_directory broker_port)});
-}
-
-sub stop_broker { $_[0]->_shell('rabbitmq_stop "$1"', $_[0]->{broker_directory}) }
-
-sub kill_broker {
-    my ($self, $signal) = @_;
-    my ($pid) = slurp_file("$self->{broker_directory}/server.process") =~ /(\d+)/;
-    kill($signal || 'KILL', $pid) or croak "cannot signal the broker ($pid): $!";
-}
-
-sub rabbitmqctl {
-    my ($self, @arguments) = @_;
-    $self->_shell('directory=$1; shift; rabbitmq_ctl "$directory" "$@"', $self->{broker_directory}, @arguments);
-}
+sub broker_url { return $_[0]->{broker_url} }
+sub start_broker { $_[0]->{broker_url} = $_[0]->_broker('start') }
+sub stop_broker { $_[0]->_broker('stop') }
+sub kill_broker { $_[0]->_broker('kill') }
+sub rabbitmqctl { my ($self, @arguments) = @_; return $self->_broker('ctl', @arguments) }
 
 # What another AMQP client sees or does: lib/amqp.py COMMAND ...; returns its output.
 sub amqp {
