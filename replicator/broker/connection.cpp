@@ -16,9 +16,10 @@
 #include <sys/time.h>
 #include <unistd.h>
 
-#include <atomic>
+#include <cerrno>
 #include <cstdlib>
 #include <mutex>
+#include <system_error>
 
 #include "broker/names.hpp"
 #include "broker/url.hpp"

@@ -33,17 +33,17 @@ using Headers = std::map<std::string, HeaderValue, std::less<>>;
 
 struct Properties {
     std::string content_type;
-    std::string message_id;          // at most 255 bytes
-    std::uint64_t timestamp = 0;     // seconds since 1970; 0: none
+    std::string message_id;       // at most 255 bytes
+    std::uint64_t timestamp = 0;  // seconds since 1970; 0: none
     bool persistent = true;
-    Headers headers;                 // a vector<string> becomes an array of longstr (CC)
+    Headers headers;  // a vector<string> becomes an array of longstr (CC)
 };
 
 struct Delivery {
     std::uint64_t tag = 0;
     bool redelivered = false;
     std::string exchange, routing_key;
-    Properties properties;           // header values of other types than HeaderValue's are left out
+    Properties properties;  // header values of other types than HeaderValue's are left out
     std::string body;
 };
 
@@ -51,17 +51,17 @@ struct Delivery {
 struct Confirm {
     std::uint64_t tag;
     bool multiple;
-    bool ack;                        // false: nack, the broker refused it
+    bool ack;  // false: nack, the broker refused it
 };
-struct Returned {                    // mandatory and unroutable; its ack follows
+struct Returned {  // mandatory and unroutable; its ack follows
     int code;
     std::string routing_key, message_id;
 };
 struct Blocked {
-    bool blocked;                    // connection.blocked / unblocked
+    bool blocked;  // connection.blocked / unblocked
     std::string reason;
 };
-struct Cancelled {                   // basic.cancel: the queue went away under the consumer
+struct Cancelled {  // basic.cancel: the queue went away under the consumer
     std::string consumer_tag;
 };
 using BrokerEvent = std::variant<Confirm, Returned, Blocked, Cancelled, Delivery>;
@@ -71,7 +71,7 @@ struct QueueOptions {
     bool exclusive = false;
     bool auto_delete = false;
     bool passive = false;
-    Headers arguments;               // x-queue-type ...
+    Headers arguments;  // x-queue-type ...
 };
 struct QueueInfo {
     std::uint32_t messages = 0, consumers = 0;
@@ -94,11 +94,12 @@ class Connection {
     // connection stays usable.
     QueueInfo declare_queue(const std::string& name, const QueueOptions& options);
     void bind_queue(const std::string& queue, const std::string& exchange, const std::string& key);
-    void unbind_queue(const std::string& queue, const std::string& exchange, const std::string& key);
+    void unbind_queue(const std::string& queue, const std::string& exchange,
+                      const std::string& key);
     void delete_queue(const std::string& name);
     void purge_queue(const std::string& name);
 
-    void confirm_select();           // publishes are numbered 1, 2, ... from here
+    void confirm_select();  // publishes are numbered 1, 2, ... from here
     // Blocks while the socket is full; always drain() first. Returns the delivery tag.
     std::uint64_t publish(const std::string& exchange, const std::string& routing_key,
                           bool mandatory, const Properties& properties, std::string_view body);
@@ -108,16 +109,16 @@ class Connection {
                         bool exclusive = false);
     void ack(std::uint64_t tag, bool multiple);
 
-    // Waits at most `timeout` for one frame's worth and returns it; nullopt: nothing came. Sends and
-    // checks heartbeats. {0}: only what has arrived. Throws Error on channel.close,
+    // Waits at most `timeout` for one frame's worth and returns it; nullopt: nothing came. Sends
+    // and checks heartbeats. {0}: only what has arrived. Throws Error on channel.close,
     // connection.close and socket failure.
     std::optional<BrokerEvent> next(std::chrono::milliseconds timeout);
 
     int socket() const noexcept;
-    bool buffered() const noexcept;  // a frame is in memory already: do not poll() the socket
-    void shutdown_socket() noexcept; // from a watchdog: makes a hung publish() fail
-    void close() noexcept;           // orderly; bounded by a second
-    std::string host() const;        // "host:port", for logs
+    bool buffered() const noexcept;   // a frame is in memory already: do not poll() the socket
+    void shutdown_socket() noexcept;  // from a watchdog: makes a hung publish() fail
+    void close() noexcept;            // orderly; bounded by a second
+    std::string host() const;         // "host:port", for logs
 
   private:
     struct State;

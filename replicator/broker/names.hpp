@@ -5,21 +5,24 @@
 
 namespace cqrs::broker {
 
-inline constexpr const char* event_exchange = "CQRS_EVENT_STORE";     // topic, durable
-inline constexpr const char* heartbeat_exchange = "CQRS_HEARTBEAT";   // topic, durable; key: "heartbeat"
+inline constexpr const char* event_exchange = "CQRS_EVENT_STORE";  // topic, durable
+inline constexpr const char* heartbeat_exchange =
+    "CQRS_HEARTBEAT";  // topic, durable; key: "heartbeat"
 inline constexpr const char* heartbeat_key = "heartbeat";
 inline constexpr const char* batch_content_type = "application/cloudevents-batch+json";
 
-inline constexpr const char* header_source = "cqrs-source";        // longstr
-inline constexpr const char* header_epoch = "cqrs-epoch";          // int64
-inline constexpr const char* header_topic = "cqrs-topic";          // longstr
-inline constexpr const char* header_sequence = "cqrs-sequence";    // int64, of the first event
-inline constexpr const char* header_count = "cqrs-count";          // int64
-inline constexpr const char* header_lsn = "cqrs-lsn";              // longstr, end LSN of the last commit in it
-inline constexpr const char* header_previous = "cqrs-previous-lsn";  // longstr, end LSN of the commit of event
-                                                                   // sequence - 1 of this topic; "0/0" if none
-inline constexpr const char* header_more = "cqrs-more";            // bool
-inline constexpr const char* header_committed = "cqrs-committed";  // int64, commit time of the last commit, us since 1970
+inline constexpr const char* header_source = "cqrs-source";      // longstr
+inline constexpr const char* header_epoch = "cqrs-epoch";        // int64
+inline constexpr const char* header_topic = "cqrs-topic";        // longstr
+inline constexpr const char* header_sequence = "cqrs-sequence";  // int64, of the first event
+inline constexpr const char* header_count = "cqrs-count";        // int64
+inline constexpr const char* header_lsn = "cqrs-lsn";  // longstr, end LSN of the last commit in it
+inline constexpr const char* header_previous =
+    "cqrs-previous-lsn";  // longstr, end LSN of the commit of event
+                          // sequence - 1 of this topic; "0/0" if none
+inline constexpr const char* header_more = "cqrs-more";  // bool
+inline constexpr const char* header_committed =
+    "cqrs-committed";  // int64, commit time of the last commit, us since 1970
 
 inline std::string queue_name(const std::string& replica, const std::string& topic) {
     return "cqrs." + replica + "." + topic;

@@ -1,5 +1,8 @@
 #include "relay/libpq_error.hpp"
 
+#include <algorithm>
+#include <string>
+
 namespace cqrs::relay {
 
 void throw_error(PGconn* connection, const PGresult* result) {
@@ -9,10 +12,8 @@ void throw_error(PGconn* connection, const PGresult* result) {
     };
     std::string message = field(PG_DIAG_MESSAGE_PRIMARY);
     if (message.empty()) message = PQerrorMessage(connection);
-    while (!message.empty() && message.back() == '\n') message.pop_back();
     if (message.empty()) message = "the primary ended the connection";
-    for (char& c : message)
-        if (c == '\n') c = ' ';
+    message.resize(std::min(message.size(), message.find('\n')));  // the rest is a guess of libpq
     const std::string sqlstate = field(PG_DIAG_SQLSTATE);
     throw postgres::Error(postgres::classify(sqlstate), sqlstate, message,
                           field(PG_DIAG_MESSAGE_DETAIL), field(PG_DIAG_MESSAGE_HINT));

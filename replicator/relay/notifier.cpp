@@ -14,6 +14,7 @@ using postgres::Remedy;
 constexpr std::size_t payload_limit = 8000;
 constexpr std::size_t queue_bytes = 16 * 1024 * 1024;
 constexpr std::size_t batch_events = 1000;
+constexpr auto calm = 10s;  // so long without a loss ends a run of losses
 
 // The function call is volatile: the planner may not leave it out. In order of the arrays.
 constexpr const char* notify_sql =
@@ -67,18 +68,18 @@ Notifier::~Notifier() {
     thread_.join();
 }
 
-void Notifier::notify(std::string_view type, std::string_view event) {
-    Notification n{std::string(type), notify_payload(event)};
-    const std::lock_guard lock(mutex_);
-    if (bytes_ + n.payload.size() > queue_bytes) {
-        ++overflow_;
-        return;
+void Notifier::notify(std::vector<Notification> notifications) {
+    {
+        const std::lock_guard lock(mutex_);
+        for (Notification& n : notifications) {
+            if (bytes_ + n.payload.size() > queue_bytes) {
+                ++overflow_;
+                continue;
+            }
+            bytes_ += n.payload.size();
+            queue_.push_back(std::move(n));
+        }
     }
-    bytes_ += n.payload.size();
-    queue_.push_back(std::move(n));
-}
-
-void Notifier::wake() {
     arrived_.notify_one();
 }
 
@@ -87,7 +88,11 @@ Notifier::Batch Notifier::next_batch() {
     std::size_t overflow = 0;
     {
         std::unique_lock lock(mutex_);
-        arrived_.wait(lock, [this] { return ending_ || !queue_.empty(); });
+        const auto something = [this] { return ending_ || !queue_.empty(); };
+        if (lost_ == 0)
+            arrived_.wait(lock, something);
+        else
+            arrived_.wait_for(lock, calm, something);
         while (!queue_.empty() && batch.size() < batch_events) {
             bytes_ -= queue_.front().payload.size();
             batch.push_back(std::move(queue_.front()));
@@ -95,7 +100,11 @@ Notifier::Batch Notifier::next_batch() {
         }
         std::swap(overflow, overflow_);
     }
-    if (overflow) drop(overflow, "more events than NOTIFY can take");
+    if (overflow) left_out(overflow);
+    if (lost_ && Clock::now() - lost_at_ >= calm) {
+        spdlog::info("relay: NOTIFY keeps up again; {} events were left out", lost_);
+        lost_ = 0;
+    }
     return batch;
 }
 
@@ -104,7 +113,10 @@ void Notifier::run() {
     Batch batch;
     for (;;) {
         if (batch.empty()) batch = next_batch();
-        if (batch.empty()) return;  // ending
+        if (batch.empty()) {
+            if (stop_.requested()) return;
+            continue;
+        }
         try {
             send(batch);
             backoff.reset();
@@ -144,16 +156,18 @@ void Notifier::send_one_by_one(const Batch& batch) {
         try {
             send({n});
         } catch (const Error& e) {
-            drop(1, e.what());
+            left_out(1);
             if (!connection_ || !connection_->ok()) return connection_.reset();
         }
     }
 }
 
-void Notifier::drop(std::size_t count, const std::string& why) {
+// They are gone for LISTENers on the primary, not for the replicas.
+void Notifier::left_out(std::size_t count) {
     dropped_.Increment(static_cast<double>(count));
-    if (trouble_ != why) spdlog::warn("relay: NOTIFY left out {} events: {}", count, why);
-    trouble_ = why;
+    if (lost_ == 0) spdlog::warn("relay: NOTIFY on the primary leaves events out");
+    lost_ += count;
+    lost_at_ = Clock::now();
 }
 
 }  // namespace cqrs::relay

@@ -11,10 +11,12 @@
 #include <string>
 #include <string_view>
 #include <thread>
+#include <vector>
 
 #include "admin/metrics.hpp"
 #include "config.hpp"
 #include "postgres/connection.hpp"
+#include "relay/types.hpp"
 #include "stop.hpp"
 
 namespace cqrs::relay {
@@ -27,12 +29,10 @@ class Notifier {
     Notifier& operator=(const Notifier&) = delete;
 
     // Channel: the event's type. Payload: the event, or its id where NOTIFY cannot take it.
-    void notify(std::string_view type, std::string_view event);
-    void wake();  // after a run of notify()
-
     struct Notification {
         std::string channel, payload;
     };
+    void notify(std::vector<Notification> notifications);
 
   private:
     using Batch = std::deque<Notification>;
@@ -41,7 +41,7 @@ class Notifier {
     Batch next_batch();
     void send(const Batch& batch);
     void send_one_by_one(const Batch& batch);
-    void drop(std::size_t count, const std::string& why);
+    void left_out(std::size_t count);
 
     const Settings& settings_;
     prometheus::Counter &sent_, &dropped_;
@@ -49,11 +49,14 @@ class Notifier {
     std::condition_variable arrived_;
     Batch queue_;
     std::size_t bytes_ = 0;
-    std::size_t overflow_ = 0;  // dropped because the queue was full, not yet counted
+    std::size_t overflow_ = 0;  // left out because the queue was full, not yet counted
     bool ending_ = false;
     Stop stop_;  // ends the wait between attempts
     std::optional<postgres::Connection> connection_;
     std::string trouble_;  // the last failure logged
+    // A run of events left out, told at its begin and at its end.
+    std::size_t lost_ = 0;
+    Clock::time_point lost_at_{};
     std::thread thread_;
 };
 

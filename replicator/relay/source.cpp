@@ -75,6 +75,7 @@ void Source::pump(postgres::Connection& sql, Stream& stream) {
         if (status_due_ || Clock::now() >= next_status_) send_status(stream);
         if (statements.age() > sql_limit)
             throw Error(Remedy::retry, "", "the primary does not answer SQL");
+        if (handoff_.finished()) throw std::runtime_error("the publisher has ended");
         wait(stream, statements, dry);
     }
     finish(stream, statements);
@@ -147,12 +148,15 @@ void Source::notify_events() {
     auto last = notified_.find(frame_.topic);
     if (last == notified_.end()) last = notified_.emplace(std::string(frame_.topic), 0).first;
     std::int64_t sequence = batcher_->sequence(frame_.topic);
+    std::vector<Notifier::Notification> notifications;
+    notifications.reserve(frame_.events.size());
     for (const FrameEvent& event : frame_.events) {
         if (++sequence <= last->second || !frame_.types[event.type].notify) continue;
-        notifier_.notify(frame_.types[event.type].name, event.json);
+        notifications.push_back(
+            {std::string(frame_.types[event.type].name), notify_payload(event.json)});
     }
     last->second = std::max(last->second, sequence);
-    notifier_.wake();
+    notifier_.notify(std::move(notifications));
 }
 
 // A message goes out when there is nothing more to read and the broker has capacity; small ones
