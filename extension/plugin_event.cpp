@@ -74,12 +74,15 @@ bool Plugin::write_row_event(std::string& out, Table& table, ReorderBufferChange
                              Failure& failure) {
     bool written = false;
     if (action == REORDER_BUFFER_CHANGE_UPDATE && !write_oldkey(out, table, failure)) return false;
+    const std::size_t start = out.size();
     out.append(",\"data\":", 8);
     if (action == REORDER_BUFFER_CHANGE_DELETE)
         written = rows_.write_old(out, table, table.full_identity ? Part::all : Part::key, failure);
     else
         written = rows_.write_row(out, table, action == REORDER_BUFFER_CHANGE_INSERT, failure);
     if (!written) return false;
+    // Rare: then it moves the data.
+    out.insert(start, rows_.json_nulls());
     out.push_back('}');
     if (output_.event_size(*table.topic) <= options_.max_event_bytes) return true;
     failure.reason.set("the event exceeds max_event_bytes");

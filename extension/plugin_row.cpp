@@ -89,6 +89,14 @@ bool is_number(std::string_view text) {
     return text.size() > first && text[first] >= '0' && text[first] <= '9';
 }
 
+// json keeps the white space that it was given.
+bool is_json_null(std::string_view text) {
+    constexpr std::string_view space = " \t\n\r";
+    const std::size_t first = text.find_first_not_of(space);
+    return first != std::string_view::npos &&
+           text.substr(first, text.find_last_not_of(space) + 1 - first) == "null";
+}
+
 // A value in TOAST that the change did not touch: WAL holds only the pointer.
 bool unchanged_toast(const Column& column, Datum value) {
     return column.varlena && VARATT_IS_EXTERNAL_ONDISK(DatumGetPointer(value));
@@ -120,6 +128,7 @@ template <class Pick>
 bool RowWriter::write_object(std::string& out, const Table& table, Part part, Failure& failure,
                              Pick&& pick) {
     const std::size_t start = out.size();
+    json_nulls_.clear();
     for (const Column& column : table.columns) {
         if (part == Part::key && !column.key) continue;
         Datum value = 0;
@@ -297,7 +306,16 @@ bool RowWriter::write_json(std::string& out, const Column& column, std::string_v
     if (json_depth(text, kMaxJsonDepth) > kMaxJsonDepth)
         return fail(failure, column, "JSON nested deeper than 512 levels");
     out.append(text);
+    if (is_json_null(text)) json_nulls_.append(column.name, 0, column.name.size() - 1);  // ,"name":
     return true;
+}
+
+std::string RowWriter::json_nulls() const {
+    if (json_nulls_.empty()) return {};
+    std::string names = json_nulls_, out = ",\"jsonnulls\":";
+    names[0] = '[';
+    names.push_back(']');
+    return append_json_string(out, names) ? out : std::string();
 }
 
 }  // namespace cqrs

@@ -35,6 +35,9 @@ class RowWriter {
     // Appends the object of the new row; an unchanged TOASTed value is left out unless the old row
     // has it. `insert`: nothing may be left out.
     bool write_row(std::string& out, const Table& table, bool insert, Failure& failure);
+    // For what was written last: `,"jsonnulls":"[\"doc\"]"`, naming the json columns whose null is
+    // JSON's own and not SQL's, which data alone cannot tell apart; empty if there are none.
+    std::string json_nulls() const;
     bool write_old(std::string& out, const Table& table, Part part, Failure& failure);
     // The key columns after the change, to compare with write_old(Part::key).
     bool write_new_key(std::string& out, const Table& table, Failure& failure);
@@ -59,6 +62,7 @@ class RowWriter {
 
     std::size_t max_event_bytes_;
     Values row_, old_;
+    std::string json_nulls_;  // ,"doc","more"
 };
 
 }  // namespace cqrs
