@@ -27,7 +27,8 @@ sub start {
 }
 
 sub pid { return $_[0]->{pid} }
-sub log { return slurp_file($_[0]->{log}) }
+# Empty until the child has opened it.
+sub log { return -e $_[0]->{log} ? slurp_file($_[0]->{log}) : '' }
 sub log_file { return $_[0]->{log} }
 
 sub signal {
