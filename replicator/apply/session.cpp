@@ -26,11 +26,18 @@ Session::~Session() {
 
 bool Session::lock() {
     bool said = false;
+    std::chrono::milliseconds pause(10);
     while (!control_.stop.requested() && !control_.woken()) {
         if (try_lock_topic(*replica_, topic_)) {
             if (said) spdlog::info("apply: {}: this applier takes over", topic_);
             context_.health.note("apply." + topic_, "active");
             return true;
+        }
+        // Our own session before this one ends asynchronously: its lock outlives it for a moment.
+        if (pause < std::chrono::seconds(1)) {
+            control_.wait(pause);
+            pause *= 2;
+            continue;
         }
         if (!said) {
             spdlog::info("apply: {}: another applier holds the topic on this replica; standing by",
