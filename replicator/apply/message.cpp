@@ -90,7 +90,7 @@ struct Decoder::State {
 
     const Type& type_of(std::string_view name);
     std::string_view text(ondemand::value value, Arena& arena);
-    Field field(ondemand::value value, bool json, Arena& arena);
+    Field field(ondemand::value value, bool json, bool json_null, Arena& arena);
     std::uint32_t column(Known& k, std::size_t at, ondemand::field& field, const Message& message,
                          const Event& event);
     const Field* row(ondemand::object object, Known& k, Message& message, const Event& event);
@@ -133,26 +133,35 @@ std::string_view Decoder::State::text(ondemand::value value, Arena& arena) {
     return parser.unescape(value.get_raw_json_string().value(), to).value();
 }
 
-Field Decoder::State::field(ondemand::value value, bool json, Arena& arena) {
-    const std::string_view token = trimmed(value.raw_json_token());
-    if (token.empty()) throw Refused("a value is empty");
-    switch (token.front()) {
+Field Decoder::State::field(ondemand::value value, bool json, bool json_null, Arena& arena) {
+    const std::string_view token = value.raw_json_token();
+    const std::string_view scalar = trimmed(token);
+    if (scalar.empty()) throw Refused("a value is empty");
+    // A json column keeps the white space round its value.
+    const auto take_raw = [&](std::string_view raw) {
+        if (!json) return Field::of(trimmed(raw));
+        const char* begin = raw.data();
+        while (static_cast<unsigned char>(begin[-1]) <= ' ') --begin;  // up to the colon
+        return Field::of({begin, static_cast<std::size_t>(raw.data() - begin) + raw.size()});
+    };
+    switch (scalar.front()) {
         case '"':
-            return Field::of(json ? token : text(value, arena));
+            if (json) return take_raw(token);
+            return Field::of(text(value, arena));
         case '{':
-            return Field::of(trimmed(value.get_object().value().raw_json().value()));
+            return take_raw(value.get_object().value().raw_json().value());
         case '[':
-            return Field::of(trimmed(value.get_array().value().raw_json().value()));
+            return take_raw(value.get_array().value().raw_json().value());
         case 'n':
-            if (token == "null") return Field::null();
-            break;
+            if (scalar != "null") break;
+            return json_null ? take_raw(token) : Field::null();
         case 't':
         case 'f':
-            if (token == "true" || token == "false") return Field::of(token);
+            if (scalar == "true" || scalar == "false") return take_raw(token);
             break;
         default:  // a number is taken as it is written: no double could hold it exactly
-            if (token.find_first_not_of("0123456789+-.eE") == std::string_view::npos)
-                return Field::of(token);
+            if (scalar.find_first_not_of("0123456789+-.eE") == std::string_view::npos)
+                return take_raw(token);
     }
     throw Refused("a value is not JSON");
 }
@@ -190,10 +199,10 @@ const Field* Decoder::State::row(ondemand::object object, Known& k, Message& mes
         const std::uint32_t c = column(k, at++, f, message, event);
         const Column& description = k.table->columns[c];
         if (description.generated) continue;
-        fields[c] = field(f.value(), description.json, message.arena);
+        const bool json_null = description.json && std::find(json_nulls.begin(), json_nulls.end(),
+                                                             c) != json_nulls.end();
+        fields[c] = field(f.value(), description.json, json_null, message.arena);
     }
-    for (std::uint32_t c : json_nulls)
-        if (fields[c].is(Field::Kind::null)) fields[c] = Field::of("null");
     return fields;
 }
 
@@ -223,7 +232,7 @@ const Field* Decoder::State::old_key(std::string_view text, Known& k, Message& m
             throw Halt("event " + std::string(event.id) + " (" + std::string(event.type) +
                        "): " + k.table->name + " lacks a column of the primary's replica identity");
         if (k.table->columns[*c].generated) continue;
-        fields[*c] = field(f.value(), k.table->columns[*c].json, message.arena);
+        fields[*c] = field(f.value(), k.table->columns[*c].json, false, message.arena);
     }
     return fields;
 }

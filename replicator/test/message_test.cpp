@@ -114,16 +114,18 @@ TEST_F(Decode, ValuesAreAsPostgresPrintedThem) {
 }
 
 TEST_F(Decode, JsonStaysRaw) {
-    EXPECT_EQ(row(R"({"id":1,"doc":{"a": [1,{"b":"\u00e9"}], "c":null} })"),
-              R"(1 - {"a": [1,{"b":"\u00e9"}], "c":null} -)");
+    EXPECT_EQ(row(R"({"id":1,"doc": {"a": [1,{"b":"\u00e9"}], "c":null} })"),
+              R"(1 -  {"a": [1,{"b":"\u00e9"}], "c":null}  -)");
     EXPECT_EQ(row(R"({"id":1,"doc":"abc"})"), R"(1 - "abc" -)");
-    EXPECT_EQ(row(R"({"id":1,"doc":[] })"), R"(1 - [] -)");
+    EXPECT_EQ(row(R"({"id":1,"doc":[] })"), R"(1 - []  -)");
     EXPECT_EQ(row(R"({"id":1,"doc":12e3})"), R"(1 - 12e3 -)");
+    EXPECT_EQ(row("{\"id\" : 1 ,\"doc\":\n \"x\" ,\"name\": true }"), "1 true \n \"x\"  -");
 }
 
 TEST_F(Decode, JsonNullIsNotSqlNull) {
     EXPECT_EQ(row(R"({"id":1,"doc":null})"), "1 - NULL -");
     EXPECT_EQ(row(R"({"id":1,"doc":null})", R"(,"jsonnulls":"[\"doc\"]")"), "1 - null -");
+    EXPECT_EQ(row("{\"id\":1,\"doc\": null\n}", R"(,"jsonnulls":"[\"doc\"]")"), "1 -  null\n -");
     // Of no meaning for another column, or one that is not there.
     EXPECT_EQ(row(R"({"id":1,"name":null})", R"(,"jsonnulls":"[\"name\",\"x\"]")"), "1 NULL - -");
 }
