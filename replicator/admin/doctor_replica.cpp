@@ -190,7 +190,7 @@ void check_positions(postgres::Connection& connection, Findings& findings) {
         " WHERE state = 'stopped' ORDER BY 1");
     for (int i = 0; i < rows.rows(); ++i) {
         findings.fail(fmt::format("topic {} is stopped: {}", rows.get(i, 0), rows.get(i, 1)),
-                      "Remove the cause, then restart cqrs-replicator apply");
+                      "Remove the cause; the applier tries again within half a minute");
     }
 }
 
