@@ -24,7 +24,8 @@ sub hear {
     my ($node, $channel, $count, $action) = @_;
     my $psql = $node->background_psql('postgres');
     my $all = $psql->query(qq{LISTEN "$channel"; SELECT 'listening'});
-    $action->($psql);
+    my $said = $action->($psql);
+    $all .= $said if defined $said && !ref $said;
     Cqrs::wait_until("$count notifications on $channel", sub {
         $all .= $psql->query('SELECT 1');
         return (() = $all =~ /Asynchronous notification/g) >= $count;
@@ -43,13 +44,12 @@ is($event->{data}{name}, 'heard 1', '(a) the payload is the event');
 like($event->{id}, qr{^[0-9A-F]+/[0-9A-F]+\.1$}, '(a) with its id');
 
 # (b) cqrs.notify = on: the command, in its own transaction.
-$heard = hear($primary, 'parking.block', 0, sub { });
-$heard = hear($primary, 'parking.update', 1, sub {
+$heard = hear($primary, 'parking.update', 2, sub {
     my ($psql) = @_;
-    $psql->query(q{SET cqrs.notify = on; SELECT block_parking_slot(uuid) FROM parking_slots WHERE name = 'heard 1'});
+    return $psql->query(q{SET cqrs.notify = on; SELECT block_parking_slot(uuid) FROM parking_slots WHERE name = 'heard 1'});
 });
 my @own = grep { $_->{id} =~ /^xid:/ } map { decode_json($_) } @$heard;
-is(scalar @own, 1, '(b) the command notifies in its own transaction');
+is(scalar @own, 1, '(b) the command notifies in its own transaction, beside the relay');
 is($own[0]{data}{status}, 'blocked', '(b) the payload is the event');
 
 # (c) subscribe(..., notify => true): the applier, in the transaction that applies the event.

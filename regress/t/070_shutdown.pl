@@ -42,7 +42,7 @@ $cqrs->wait_equal('r1', 'parking_slots');
 # A memory alarm holds the relay back; nothing is lost, and it still ends on SIGTERM.
 $cqrs->rabbitmqctl('set_vm_memory_high_watermark', '0.00001');
 $primary->safe_psql('postgres', q{SELECT create_parking_slot('held back ' || i) FROM generate_series(1, 2000) i});
-ok(Cqrs::wait_until('the relay says that it is blocked', sub { return $second_relay->log =~ /block/i }), 'the relay names the alarm');
+ok(Cqrs::wait_until('the relay says that it is blocked', sub { return $second_relay->log =~ /takes no messages/ }), 'the relay names the alarm');
 $cqrs->rabbitmqctl('set_vm_memory_high_watermark', '0.4');
 $cqrs->wait_equal('r1', 'parking_slots');
 
