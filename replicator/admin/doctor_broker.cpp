@@ -3,6 +3,7 @@
 #include "admin/doctor_checks.hpp"
 #include "broker/connection.hpp"
 #include "broker/names.hpp"
+#include "broker/replica_queue.hpp"
 
 namespace cqrs {
 namespace {
@@ -56,6 +57,25 @@ void check_alarm(broker::Connection& connection, Findings& findings) {
     }
 }
 
+// Declared again as the applier does: the broker compares the arguments. Only where it is there
+// already: making it is the applier's business.
+void check_queue_type(broker::Connection& connection, const std::string& name, Findings& findings) {
+    try {
+        connection.declare_queue(name, broker::replica_queue_options());
+        findings.ok(fmt::format("queue {} is a quorum queue with the arguments it needs", name));
+    } catch (const broker::Error& e) {
+        if (e.code() == refused) {
+            findings.note("this user may not declare queue " + name + ": its type was not checked");
+            return;
+        }
+        if (e.code() != precondition_failed) throw;
+        findings.fail(fmt::format("queue {} has other arguments: {}", name, e.what()),
+                      fmt::format("rabbitmqctl delete_queue {}   -- the applier declares it anew "
+                                  "and copies what is missing",
+                                  name));
+    }
+}
+
 void check_queue(broker::Connection& connection, const std::string& name, Findings& findings) {
     broker::QueueOptions options;
     options.passive = true;
@@ -64,10 +84,16 @@ void check_queue(broker::Connection& connection, const std::string& name, Findin
         findings.ok(fmt::format("queue {}: {} messages, {} consumers", name, info.messages,
                                 info.consumers));
     } catch (const broker::Error& e) {
+        if (e.code() == refused) {
+            findings.note("this user may not look at queue " + name);
+            return;
+        }
         if (e.code() != not_found) throw;
         findings.warn("queue " + name + " does not exist yet",
                       "cqrs-replicator apply makes it when a table is subscribed");
+        return;
     }
+    check_queue_type(connection, name, findings);
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 #include "apply/replica.hpp"
 #include "apply/snapshot.hpp"
 #include "broker/names.hpp"
+#include "broker/replica_queue.hpp"
 
 namespace cqrs::apply {
 
@@ -85,11 +86,7 @@ void Session::open_broker() {
                                  "cqrs apply " + context_.settings.replica + " " + topic_));
     control_.set_broker(&*broker_);
     broker_->declare_exchanges();
-    broker::QueueOptions options;
-    options.arguments = {{"x-queue-type", std::string("quorum")},
-                         {"x-single-active-consumer", true},
-                         {"x-delivery-limit", std::int64_t{2147483647}},
-                         {"x-consumer-timeout", std::int64_t{10} * 24 * 3600 * 1000}};
+    auto options = broker::replica_queue_options();
     try {
         broker_->declare_queue(queue_, options);
     } catch (const broker::Error& e) {

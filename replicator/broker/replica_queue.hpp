@@ -1,0 +1,23 @@
+// The queue of one replica and topic. Its arguments are fixed from day one: later changes answer
+// 406.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "broker/connection.hpp"
+
+namespace cqrs::broker {
+
+inline QueueOptions replica_queue_options() {
+    QueueOptions options;
+    // Quorum also on one node: classic queues of 4.0 confirm without fsync. A delivery limit of -1
+    // makes 3.10 drop messages, 4.0's default of 20 loses them.
+    options.arguments = {{"x-queue-type", std::string("quorum")},
+                         {"x-single-active-consumer", true},
+                         {"x-delivery-limit", std::int64_t{2147483647}},
+                         {"x-consumer-timeout", std::int64_t{10} * 24 * 3600 * 1000}};
+    return options;
+}
+
+}  // namespace cqrs::broker
