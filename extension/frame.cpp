@@ -210,6 +210,8 @@ void FrameBuilder::encode(std::string& out, bool more, Lsn safe_lsn, std::int64_
 
 void FrameBuilder::clear() {
     body_.clear();
+    // A giant event must not keep its memory for ever.
+    if (body_.capacity() > kKeptBytes) body_.shrink_to_fit();
     events_.clear();
     commits_.clear();
     types_.clear();

@@ -60,7 +60,7 @@ struct FrameError : std::runtime_error {
 // it must be safe on hostile input (fuzzed).
 void decode_frame(std::string_view bytes, Frame& out);
 
-// Collects the events of one topic; reused after clear(), without giving memory back.
+// Collects the events of one topic; reused after clear(), which keeps memory of the usual size.
 class FrameBuilder {
   public:
     explicit FrameBuilder(std::string topic) : topic_(std::move(topic)) {}
@@ -74,6 +74,8 @@ class FrameBuilder {
     // More types than this do not go into one frame: the caller flushes before (end_event()
     // throws).
     static constexpr std::size_t kMaxTypes = 1024;
+
+    static constexpr std::size_t kKeptBytes = 1024 * 1024;
 
     bool empty() const { return events_.empty(); }
     std::size_t type_count() const { return types_.size(); }

@@ -94,6 +94,10 @@ void Output::send(std::string_view bytes) {
     OutputPluginPrepareWrite(ctx_, true);
     appendBinaryStringInfo(ctx_->out, bytes.data(), static_cast<int>(bytes.size()));
     OutputPluginWrite(ctx_, true);
+    if (buffer_.capacity() > FrameBuilder::kKeptBytes) {
+        buffer_.clear();
+        buffer_.shrink_to_fit();
+    }
 }
 
 void Output::commit(Lsn lsn) {
