@@ -19,6 +19,8 @@ constexpr std::size_t window_bytes = 2 * 1024 * 1024;
 // Two AMQP heartbeats: beyond, the broker does not read (a memory or disk alarm) and rabbitmq-c's
 // publish would wait for ever.
 constexpr auto hang_limit = 20s;
+// A connection that lasts so long works: it did not only open, to be closed at the first message.
+constexpr auto proven_after = 2s;
 
 }  // namespace
 
@@ -95,7 +97,7 @@ void Publisher::serve() {
         settle();
         if (done()) return;
         publish_ready();
-        if (!trouble_.empty() && Clock::now() - connected_at_ > 2s) recovered();
+        if (!trouble_.empty() && Clock::now() - connected_at_ > proven_after) recovered();
         report();
         wait();
     }
@@ -133,11 +135,11 @@ void Publisher::drain() {
 
 void Publisher::handle(const broker::Confirm& confirm) {
     if (!ledger_.confirm(confirm.tag, confirm.multiple, confirm.ack))
-        throw broker::Error(0, connection_->host() + ": the broker refused a message (nack)");
-    recovered();
+        throw broker::Error(0, connection_->host() +
+                                   ": the broker refused a message (nack): a queue with "
+                                   "x-overflow reject-publish is full, or failed");
 }
 
-// The connection does its work: it did not only open, to be closed at the first message.
 void Publisher::recovered() {
     backoff_.reset();
     if (trouble_.empty()) return;
@@ -260,7 +262,7 @@ void Publisher::failed(const std::string& what) {
     trouble_ = what;
     blocked_ = false;
     blocked_gauge_.Set(0);
-    health_.set("relay.broker", "broker unreachable: " + what);
+    health_.set("relay.broker", "broker: " + what);
 }
 
 void Publisher::report() {
