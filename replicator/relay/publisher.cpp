@@ -4,6 +4,9 @@
 #include <poll.h>
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
+#include <cstdlib>
+
 #include "broker/names.hpp"
 #include "relay/wire.hpp"
 

@@ -5,6 +5,8 @@
 #include <poll.h>
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
+
 #include "relay/wire.hpp"
 
 namespace cqrs::relay {

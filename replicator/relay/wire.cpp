@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <simdjson.h>
 
+#include <ctime>
 #include <stdexcept>
 
 #include "admin/json.hpp"
