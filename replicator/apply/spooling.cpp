@@ -36,7 +36,11 @@ void Session::spool_more() {
     }
     const MessageHead& last = messages_.back()->head;
     const bool ended = !last.more || last.lsn != spool_lsn_;
-    if (ended || messages_.size() >= 16 || bytes_ > context_.settings.memory / 4) spool_pending();
+    // Before the window is full of what is not acknowledged: then nothing would be delivered any
+    // more.
+    if (ended || messages_.size() >= 16 || unacked_.size() * 4 >= window * 3 ||
+        bytes_ > context_.settings.memory / 4)
+        spool_pending();
     if (ended) apply_spool();
 }
 
