@@ -40,9 +40,11 @@ postgres_start() {
     local try
     if postgres_pid "$1" >/dev/null; then return; fi
     rm -f "$1/postmaster.pid"
-    # After a kill -9 its children need a moment to notice and leave the shared memory.
+    # After a kill -9 its children need a moment to notice and leave the shared memory. The locks of
+    # scripts/stack and of the build (9, 8) must not live on in the server.
     for try in 1 2 3 4 5 6; do
-        if as_server "$PG_BIN/pg_ctl" -D "$1" -l "$1.log" -o "-p $2" -w -t 60 start >"$1.start.log" 2>&1; then
+        if as_server "$PG_BIN/pg_ctl" -D "$1" -l "$1.log" -o "-p $2" -w -t 60 start \
+            >"$1.start.log" 2>&1 8>&- 9>&-; then
             return
         fi
         if ! tail -5 "$1.log" | grep -q 'pre-existing shared memory'; then break; fi
