@@ -22,11 +22,12 @@ server_user() {
 }
 
 # as_server COMMAND...: run it as the user of the servers, in a directory which that user may enter.
+# It may stay, as pg_ctl's server does: our locks (files 8 and 9) must not stay with it.
 as_server() {
     if is_root; then
-        env -C / setpriv --reuid=postgres --regid=postgres --init-groups -- "$@"
+        env -C / setpriv --reuid=postgres --regid=postgres --init-groups -- "$@" 8>&- 9>&-
     else
-        env -C / "$@"
+        env -C / "$@" 8>&- 9>&-
     fi
 }
 
