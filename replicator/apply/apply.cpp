@@ -207,6 +207,7 @@ class Supervisor {
     }
 
     void shut_down() {
+        heartbeats_.request_stop();  // its goodbye to the broker overlaps the workers'
         std::vector<Worker*> all;
         for (auto& [_, worker] : workers_) all.push_back(worker.get());
         stop_workers(all);

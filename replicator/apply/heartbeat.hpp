@@ -43,7 +43,8 @@ class Heartbeats {
     explicit Heartbeats(const Settings& settings);
     ~Heartbeats();
     void start();
-    void stop();
+    void request_stop() noexcept { stop_.request(); }
+    void stop();                                    // and waits for it
     std::shared_ptr<const Heartbeat> last() const;  // null: none yet
 
   private:
