@@ -33,8 +33,8 @@ struct PgError final : std::exception {
     ErrorData* data;
 };
 
-// An error of ours with its SQLSTATE. The texts are copied by guarded(); they must outlive the throw
-// only as long as string literals or palloc'd memory do.
+// An error of ours with its SQLSTATE. The texts are copied by guarded(); they must outlive the
+// throw only as long as string literals or palloc'd memory do.
 struct SqlError final : std::exception {
     SqlError(int code, const char* m, const char* d = nullptr, const char* h = nullptr) noexcept
         : sqlstate(code), message(m), detail(d), hint(h) {}
@@ -43,8 +43,8 @@ struct SqlError final : std::exception {
     const char *message, *detail, *hint;
 };
 
-// Calls f, which may ereport(ERROR) and must itself hold plain data only. Costs a sigsetjmp: not for
-// every row.
+// Calls f, which may ereport(ERROR) and must itself hold plain data only. Costs a sigsetjmp: not
+// for every row.
 template <class F>
 auto pg_call(F&& f) -> std::invoke_result_t<F> {
     using R = std::invoke_result_t<F>;
@@ -53,9 +53,7 @@ auto pg_call(F&& f) -> std::invoke_result_t<F> {
     ErrorData* volatile failed = nullptr;
     if constexpr (std::is_void_v<R>) {
         PG_TRY();
-        {
-            f();
-        }
+        { f(); }
         PG_CATCH();
         {
             MemoryContextSwitchTo(caller);
@@ -67,9 +65,7 @@ auto pg_call(F&& f) -> std::invoke_result_t<F> {
     } else {
         volatile R result{};
         PG_TRY();
-        {
-            result = f();
-        }
+        { result = f(); }
         PG_CATCH();
         {
             MemoryContextSwitchTo(caller);
@@ -87,7 +83,7 @@ auto guarded(F&& body) -> std::invoke_result_t<F> {
     int sqlstate = 0;
     ErrorData* postgres_error = nullptr;
     char message[512] = "", detail[512] = "", hint[512] = "";
-    auto keep = [](char (&to)[512], const char* from) { strlcpy(to, from ? from : "", sizeof to); };
+    auto keep = [](char(&to)[512], const char* from) { strlcpy(to, from ? from : "", sizeof to); };
     try {
         return std::forward<F>(body)();
     } catch (const PgError& e) {
@@ -105,8 +101,8 @@ auto guarded(F&& body) -> std::invoke_result_t<F> {
         keep(message, e.what());
     }
     if (postgres_error) ReThrowError(postgres_error);
-    ereport(ERROR, (errcode(sqlstate), errmsg("%s", message), detail[0] ? errdetail("%s", detail) : 0,
-                    hint[0] ? errhint("%s", hint) : 0));
+    ereport(ERROR, (errcode(sqlstate), errmsg("%s", message),
+                    detail[0] ? errdetail("%s", detail) : 0, hint[0] ? errhint("%s", hint) : 0));
     pg_unreachable();
 }
 
