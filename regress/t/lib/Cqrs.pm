@@ -186,7 +186,8 @@ sub DESTROY {
     my ($self) = @_;
     local $?;
     return if $self->{finished};
-    $_->kill_now foreach @{ $self->{processes} };
+    # At the end of the program some of them may be gone already.
+    $_->kill_now foreach grep { defined } @{ $self->{processes} };
     eval { $self->stop_broker; 1 } or warn $@;
 }
 
