@@ -124,7 +124,6 @@ bool Session::check_epoch(const MessageHead& head) {
         return false;
     }
     if (head.epoch > *position_.epoch) {
-        if (!position_.sequence) return true;  // the copy is newer than both
         throw NeedCopy("a new epoch began (" + std::to_string(head.epoch) + " after " +
                            std::to_string(*position_.epoch) + ")",
                        {}, 0, 0, head.epoch);
@@ -255,6 +254,11 @@ void Session::watch_heartbeat() {
             }
             return;
         }
+        // A copy of an earlier epoch: what was committed before the new one began is in neither.
+        if (position_.epoch && heartbeat->epoch > *position_.epoch)
+            throw NeedCopy("a new epoch began (" + std::to_string(heartbeat->epoch) + " after " +
+                               std::to_string(*position_.epoch) + ")",
+                           {}, 0, 0, heartbeat->epoch);
         if (heartbeat->lsn < position_.lsn) return;
         if (named.lsn <= position_.lsn) {
             if (!anchor_position(*replica_, topic_, heartbeat->source, heartbeat->epoch,
