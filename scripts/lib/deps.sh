@@ -25,8 +25,10 @@ installed_postgres() {
     for bin in /usr/lib/postgresql/*/bin; do
         local major=${bin#/usr/lib/postgresql/}
         major=${major%/bin}
+        # Debian's server package brings pgxs along, but not the headers.
         if [[ $major =~ ^[0-9]+$ && -x $bin/postgres && -x $bin/pg_config &&
-            -e /usr/lib/postgresql/$major/lib/pgxs/src/makefiles/pgxs.mk ]] &&
+            -e /usr/lib/postgresql/$major/lib/pgxs/src/makefiles/pgxs.mk &&
+            -e /usr/include/postgresql/$major/server/postgres.h ]] &&
             ((major >= 15 && major > ${best:-0})); then
             best=$major
         fi
