@@ -54,7 +54,10 @@ build_extension() {
     ln -s "$CQRS_ROOT"/extension/{Makefile,*.cpp,*.hpp} "$farm/extension"
     ln -sfn "$CQRS_ROOT/sql" "$farm/sql"
     ln -sfn "$CQRS_ROOT/regress" "$farm/regress"
-    run_logged "$farm/build.log" make -C "$farm/extension" -j"$(cqrs_jobs)" PG_CONFIG="$PG_CONFIG" all || {
+    local cxx=g++
+    if command -v ccache >/dev/null; then cxx='ccache g++'; fi
+    run_logged "$farm/build.log" \
+        make -C "$farm/extension" -j"$(cqrs_jobs)" PG_CONFIG="$PG_CONFIG" CXX="$cxx" all || {
         note "the extension does not build"
         return 1
     }
