@@ -1,0 +1,34 @@
+// A point of the primary's WAL and sessions that see the primary exactly as of it.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "postgres/connection.hpp"
+#include "stop.hpp"
+
+namespace cqrs::apply {
+
+// Both ends of a copy print and read values in the same way; row-level security must not hide rows
+// silently (off: an error where a policy would filter).
+inline constexpr const char* copy_settings =
+    "SET search_path = pg_catalog; SET client_encoding = 'UTF8'; SET DateStyle = 'ISO'; "
+    "SET IntervalStyle = 'postgres'; SET TimeZone = 'UTC'; SET extra_float_digits = 1; "
+    "SET bytea_output = 'hex'; SET lc_monetary = 'C'; SET row_security = off; "
+    "SET statement_timeout = 0; SET lock_timeout = 0; "
+    "SET idle_in_transaction_session_timeout = 0";
+
+struct ExportedSnapshot {
+    postgres::Connection connection;  // the snapshot and the temporary slot live as long as this
+    std::string name;
+    std::uint64_t point;  // it holds exactly the commits whose end LSN is at or before this
+};
+
+// Waits for transactions of the primary that are older than the snapshot, until stop is requested.
+ExportedSnapshot export_snapshot(const std::string& database_url, const Stop& stop);
+
+// A session of the primary in a transaction that sees the snapshot.
+postgres::Connection open_at(const ExportedSnapshot& snapshot, const std::string& database_url,
+                             const std::string& application_name);
+
+}  // namespace cqrs::apply
