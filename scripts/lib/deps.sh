@@ -8,6 +8,7 @@ CQRS_BUILD_PACKAGES=(
     rabbitmq-server python3 python3-pika
 )
 CQRS_CHECK_PACKAGES=(perl libipc-run-perl clang-format shellcheck libasan8 libubsan1)
+CQRS_CHAOS_PACKAGES=(python3-psycopg2)
 
 as_root() {
     if is_root; then
@@ -46,10 +47,11 @@ missing_packages() {
     done
 }
 
-# install_packages build|check
+# install_packages build|check|chaos
 install_packages() {
     local wanted=("${CQRS_BUILD_PACKAGES[@]}") missing major
     if [[ $1 == check ]]; then wanted+=("${CQRS_CHECK_PACKAGES[@]}"); fi
+    if [[ $1 != build ]]; then wanted+=("${CQRS_CHAOS_PACKAGES[@]}"); fi
     mapfile -t missing < <(missing_packages "${wanted[@]}")
     if [[ -z ${PG_CONFIG:-} ]] && ! major=$(installed_postgres); then missing+=(postgresql); fi
     if ((${#missing[@]} == 0)); then return; fi
