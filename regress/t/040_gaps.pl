@@ -11,9 +11,18 @@ use Test::More;
 my $cqrs = Cqrs->new(replicas => ['r1']);
 my ($primary, $replica) = ($cqrs->primary, $cqrs->replica('r1'));
 my $queue = 'cqrs.r1.parking';
-my $relay = $cqrs->start_relay;
+
+# An applier that is there before the relay has ever made its slot: a copy now would miss what is
+# committed before the slot, so it waits.
 my $apply = $cqrs->start_apply('r1');
+ok(Cqrs::wait_until('the applier waits', sub { return $apply->log =~ /the copy waits for the relay/ }), 'no copy without a stream to join');
+$primary->safe_psql('postgres', q{SELECT create_parking_slot('before the slot')});
+is($replica->safe_psql('postgres', 'SELECT count(*) FROM parking_slots'), '0', 'nothing was copied');
+my $relay = $cqrs->start_relay;
 ok($cqrs->wait_live('r1', 'parking'), 'live');
+$cqrs->wait_equal('r1', 'parking_slots');
+is($replica->safe_psql('postgres', "SELECT epoch FROM cqrs.position WHERE topic = 'parking'"),
+    $primary->safe_psql('postgres', 'SELECT epoch FROM cqrs.relay_state'), 'the copy knows its epoch');
 
 sub create {
     my ($count, $name) = @_;
@@ -129,6 +138,7 @@ my %hostile = (
     'deep nesting' => [ '{"cqrs-topic":"parking","cqrs-epoch":1,"cqrs-sequence":1,"cqrs-count":1}', ('[' x 5000) . (']' x 5000) ],
     'invalid UTF-8' => [ '{"cqrs-topic":"parking","cqrs-epoch":1,"cqrs-sequence":1,"cqrs-count":1}', "[\"\xff\xfe\"]" ],
     'an old epoch' => [ '{"cqrs-source":"/x","cqrs-topic":"parking","cqrs-epoch":1,"cqrs-sequence":' . $sequence . ',"cqrs-count":1,"cqrs-lsn":"0/1","cqrs-previous-lsn":"0/0","cqrs-more":false,"cqrs-committed":1}', "[$event]" ],
+    'a future epoch' => [ '{"cqrs-source":"/x","cqrs-topic":"parking","cqrs-epoch":9223372036854775807,"cqrs-sequence":1,"cqrs-count":1,"cqrs-lsn":"0/1","cqrs-previous-lsn":"0/0","cqrs-more":false,"cqrs-committed":1}', "[$event]" ],
     'another shape' => [ '{"cqrs-source":"/x","cqrs-topic":"parking","cqrs-epoch":1,"cqrs-sequence":1,"cqrs-count":1,"cqrs-lsn":"0/1","cqrs-previous-lsn":"0/0","cqrs-more":false,"cqrs-committed":1}', '{"a":1}' ],
 );
 foreach my $name (sort keys %hostile) {
@@ -137,6 +147,9 @@ foreach my $name (sort keys %hostile) {
     $cqrs->wait_equal('r1', 'parking_slots') or diag($name);
 }
 ok($apply->running, 'the applier lives');
+like($apply->log, qr/claims epoch 9223372036854775807, which the primary does not know/, 'a forged epoch is refused by name');
+is($replica->safe_psql('postgres', "SELECT epoch FROM cqrs.position WHERE topic = 'parking'"),
+    $primary->safe_psql('postgres', 'SELECT epoch FROM cqrs.relay_state'), 'and not believed');
 
 $cqrs->finish;
 done_testing();

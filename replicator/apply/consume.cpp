@@ -124,6 +124,9 @@ bool Session::check_epoch(const MessageHead& head) {
         return false;
     }
     if (head.epoch > *position_.epoch) {
+        if (head.epoch == forged_epoch_)
+            throw Refused("it claims epoch " + std::to_string(head.epoch) +
+                          ", which the primary does not know");
         throw NeedCopy("a new epoch began (" + std::to_string(head.epoch) + " after " +
                            std::to_string(*position_.epoch) + ")",
                        {}, 0, 0, head.epoch);
@@ -229,6 +232,7 @@ void Session::watch_heartbeat() {
     const auto heartbeat = context_.heartbeats.last();
     if (!heartbeat || heartbeat->number == heartbeat_seen_) return;
     heartbeat_seen_ = heartbeat->number;
+    if (heartbeat->epoch == forged_epoch_) return;
     const Heartbeat::Topic named = heartbeat->topic(topic_);
     const std::int64_t here = next_ - 1;
     if (position_.sequence && position_.epoch == heartbeat->epoch) {

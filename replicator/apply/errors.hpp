@@ -36,6 +36,16 @@ struct NeedCopy : std::runtime_error {
     std::int64_t epoch;     // events of older epochs are of no use after the copy; 0: unknown
 };
 
+// A copy would not help: the primary of DATABASE_URL has no such epoch.
+struct UnknownEpoch : std::runtime_error {
+    UnknownEpoch(std::int64_t epoch_, std::int64_t known_)
+        : std::runtime_error("epoch " + std::to_string(epoch_) +
+                             " is not one of the primary's, whose relay is at epoch " +
+                             std::to_string(known_)),
+          epoch(epoch_) {}
+    std::int64_t epoch;
+};
+
 // Start the session over from the position in the replica.
 struct Restart : std::runtime_error {
     using std::runtime_error::runtime_error;

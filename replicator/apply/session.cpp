@@ -141,10 +141,10 @@ void Session::copy(const NeedCopy& need, bool initial) {
         copied.push_back(&s);
     }
     replica_->exec("BEGIN");
-    const CopyReport report =
-        copy_snapshot(settings.database_url, *replica_, targets, control_.stop);
+    const CopyReport report = copy_snapshot(settings.database_url, *replica_, targets,
+                                            {settings.slot, need.epoch}, control_.stop);
     for (const Subscription* s : copied) copied_prefix(*replica_, *s, report.point);
-    copied_position(*replica_, topic_, report.point, whole, need.epoch);
+    copied_position(*replica_, topic_, report.point, whole, report.epoch);
     if (!initial)
         record_incident(*replica_, topic_, need.what(), need.from, need.to,
                         "copied as of " + postgres::format_lsn(report.point));
@@ -161,6 +161,34 @@ void Session::copy(const NeedCopy& need, bool initial) {
             .Increment();
 }
 
+// Messages of an epoch that the primary has never had: whoever sends them, it is not its relay.
+void Session::doubt(const UnknownEpoch& e) {
+    const auto heartbeat = context_.heartbeats.last();
+    if (!heartbeat)
+        throw postgres::Error(postgres::Remedy::retry, "",
+                              std::string("waiting for a heartbeat of the relay: ") + e.what());
+    if (heartbeat->epoch == e.epoch)
+        throw Halt(std::string("messages and heartbeats come from ") + heartbeat->source +
+                   ", but " + e.what() +
+                   ". Does DATABASE_URL still name the primary, and --slot the relay's slot?");
+    forged_epoch_ = e.epoch;  // the relay itself is at another one: refused by name when it returns
+}
+
+// The session of this topic before ours may not have ended yet: the lock is free a moment before
+// the origin is.
+void Session::take_origin() {
+    for (std::chrono::milliseconds pause(10);; pause *= 2) {
+        try {
+            return set_origin(*replica_, topic_);
+        } catch (const postgres::Error& e) {
+            if (e.sqlstate() != "55006" || pause > std::chrono::seconds(2) ||
+                control_.stop.requested())
+                throw;
+        }
+        control_.wait(pause);
+    }
+}
+
 void Session::run() {
     Backoff copies;
     while (!control_.stop.requested() && !control_.woken()) {
@@ -169,7 +197,7 @@ void Session::run() {
         replica_.emplace(open_replica(context_.settings.replica_database_url, topic_));
         control_.set_postgres(&*replica_);
         if (!lock()) return;
-        set_origin(*replica_, topic_);
+        take_origin();
         load();
         if (subscriptions_.empty()) return control_.wait(std::chrono::seconds(1));
         open_broker();
@@ -197,7 +225,11 @@ void Session::run() {
         } catch (const NeedCopy& need) {
             close_broker();
             if (replica_->in_transaction()) replica_->exec("ROLLBACK");
-            copy(need, false);
+            try {
+                copy(need, false);
+            } catch (const UnknownEpoch& e) {
+                doubt(e);
+            }
             // A stream that keeps asking for copies must not copy without pause.
             control_.wait(copies.next());
         }

@@ -37,10 +37,12 @@ class Session {
   private:
     // session.cpp: beginning
     bool lock();
+    void take_origin();
     void load();
     void open_broker();
     void close_broker();
     void copy(const NeedCopy& need, bool initial);
+    void doubt(const UnknownEpoch& e);
     bool needs_copy() const;
     // consume.cpp: messages in, acknowledgements out
     void consume();
@@ -104,6 +106,7 @@ class Session {
     std::uint64_t heartbeat_seen_ = 0;
     int suspicious_ = 0;  // heartbeats in a row that name events which do not come
     std::chrono::steady_clock::time_point begun_;  // consuming
+    std::int64_t forged_epoch_ = 0;                // claimed by a message, unknown to the primary
     std::uint64_t copy_lsn_ = 0;                   // highest snapshot_lsn of the topic
 };
 

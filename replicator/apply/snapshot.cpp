@@ -6,6 +6,7 @@
 
 #include <algorithm>
 
+#include "apply/errors.hpp"
 #include "apply/exported_snapshot.hpp"
 
 namespace cqrs::apply {
@@ -18,6 +19,22 @@ using postgres::Result;
 
 Error stopped() {
     return {Remedy::retry, "57014", "the copy was interrupted: the applier is stopping"};
+}
+
+// The epoch that the relay's row names, as this transaction of the primary sees it.
+std::int64_t stream_epoch(Connection& primary, const CopyStream& stream) {
+    Result row = primary.query("SELECT epoch FROM cqrs.relay_state WHERE slot = $1", {stream.slot});
+    if (row.rows() == 0)
+        throw Error(
+            Remedy::retry, "55000",
+            fmt::format("the copy waits for the relay: it has not begun with slot \"{}\" yet",
+                        stream.slot),
+            {},
+            "Start cqrs-replicator relay; if it runs with another --slot, give the applier "
+            "the same.");
+    const std::int64_t epoch = row.get_int(0, 0);
+    if (stream.epoch_met > epoch) throw UnknownEpoch(stream.epoch_met, epoch);
+    return epoch;
 }
 
 struct Column {
@@ -79,13 +96,19 @@ std::int64_t copy_table(Connection& primary, Connection& replica, const CopyTarg
 }  // namespace
 
 CopyReport copy_snapshot(const std::string& database_url, Connection& replica,
-                         const std::vector<CopyTarget>& targets, const Stop& stop) {
+                         const std::vector<CopyTarget>& targets, const CopyStream& stream,
+                         const Stop& stop) {
+    {
+        Connection primary = Connection::open(database_url, "cqrs copy");
+        stream_epoch(primary, stream);  // fails before anything waits for old transactions
+    }
     ExportedSnapshot snapshot = export_snapshot(database_url, stop);
     Connection primary = open_at(snapshot, database_url, "cqrs copy");
     replica.exec(copy_settings);
 
     CopyReport report;
     report.point = snapshot.point;
+    report.epoch = stream_epoch(primary, stream);
     for (const CopyTarget& target : targets) {
         Result found = primary.query(
             "SELECT p.relation::text, c.relkind = 'p' FROM cqrs.published p "

@@ -18,9 +18,16 @@ struct CopyTarget {
         relation;  // on the replica, qualified and quoted (regclass::text under an empty path)
 };
 
+// Which stream the copy shall join.
+struct CopyStream {
+    std::string slot;            // of the relay: its row in cqrs.relay_state names the epoch
+    std::int64_t epoch_met = 0;  // the copy is made because of events of this epoch; 0: of none
+};
+
 struct CopyReport {
     std::uint64_t point =
         0;  // the copy holds exactly the commits whose end LSN is at or before this
+    std::int64_t epoch = 0;  // of the stream that holds every event committed after the point
     std::int64_t rows = 0;
     std::vector<std::string> not_published;  // prefixes that the primary did not know at that point
 };
@@ -29,10 +36,15 @@ struct CopyReport {
 // together with the positions, is the caller's. Bind the queue first: events after `point` must
 // already be on their way into it.
 //
+// Before a relay has made its slot there is no stream that the copy could join: what is committed
+// between the copy and the slot would be in neither. That is an Error to retry. UnknownEpoch if
+// epoch_met is newer than the primary's.
+//
 // Waits for transactions of the primary that are older than the snapshot (that is how Postgres
 // finds a consistent point), until stop is requested. Throws postgres::Error; with Remedy::stop
 // where a table of the replica lacks a column of the primary's.
 CopyReport copy_snapshot(const std::string& database_url, postgres::Connection& replica,
-                         const std::vector<CopyTarget>& targets, const Stop& stop);
+                         const std::vector<CopyTarget>& targets, const CopyStream& stream,
+                         const Stop& stop);
 
 }  // namespace cqrs::apply

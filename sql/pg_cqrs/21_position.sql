@@ -1,7 +1,7 @@
 -- The replica: how far each topic has come, and what happened to it.
 
 -- One row a topic. The first six columns change in the transaction that applies the events, state
--- and error on their own. epoch and sequence are NULL after a snapshot until the first message or
+-- and error on their own. sequence is NULL after a snapshot until the first message or
 -- heartbeat anchors them (the event stream is continuous from lsn on).
 CREATE TABLE cqrs.position (
     topic        text COLLATE "C" PRIMARY KEY,
