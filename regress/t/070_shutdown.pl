@@ -59,6 +59,16 @@ foreach my $process ($second_relay, $second_apply) {
     is($process->status, 0, "$process->{name} exits with 0");
 }
 
+# While an old transaction holds up the creation of its slot; the server gives that up too.
+$primary->safe_psql('postgres', q{BEGIN; SELECT create_parking_slot('prepared'); PREPARE TRANSACTION 'old'});
+my $waiting = $cqrs->start_relay('--slot', 'waiting');
+ok(Cqrs::wait_until('the relay says what it waits for', sub { return $waiting->log =~ /waits for the transactions.*prepared 'old'/ }), 'the relay names the old transaction');
+$waiting->signal('TERM');
+ok(defined $waiting->wait_end(10), 'it ends while it waits for its slot');
+is($waiting->status, 0, 'with 0');
+ok(Cqrs::wait_until('the slot is gone', sub { return $primary->safe_psql('postgres', q{SELECT count(*) FROM pg_replication_slots WHERE slot_name = 'waiting'}) eq '0' }), 'no half-made slot is left');
+$primary->safe_psql('postgres', q{COMMIT PREPARED 'old'});
+
 # Also when there is nobody to talk to.
 $cqrs->stop_broker;
 $relay = $cqrs->start_relay;

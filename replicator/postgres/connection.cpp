@@ -7,7 +7,9 @@
 #include <cerrno>
 #include <charconv>
 #include <cstdio>
+#include <future>
 #include <system_error>
+#include <thread>
 
 namespace cqrs::postgres {
 
@@ -183,8 +185,8 @@ Error from_result(const PGresult* result, bool connected) {
 }
 }  // namespace
 
-Result Connection::check(PGresult* raw) const {
-    Result result(raw);
+Result Connection::check(Result result) const {
+    const PGresult* raw = result.raw();
     if (!raw) no_connection(connection_.get(), "");
     switch (PQresultStatus(raw)) {
         case PGRES_COMMAND_OK:
@@ -202,6 +204,40 @@ Result Connection::check(PGresult* raw) const {
 
 Result Connection::exec(const std::string& sql) {
     return check(PQexec(connection_.get(), sql.c_str()));
+}
+
+std::optional<Result> Connection::exec_interruptible(const std::string& sql, const Stop& stop,
+                                                     const std::function<void()>& on_wait) {
+    constexpr auto pace = std::chrono::seconds(5);
+    struct CancelUnlessDone {
+        Canceller canceller;
+        bool done = false;
+        ~CancelUnlessDone() {
+            if (!done) canceller.cancel();
+        }
+    };
+    PGconn* c = connection_.get();
+    if (PQsendQuery(c, sql.c_str()) == 0) no_connection(c, "");
+    CancelUnlessDone command{Canceller(*this)};
+    std::optional<Result> first;
+    auto next_word = std::chrono::steady_clock::now() + pace;
+    for (;;) {
+        while (PQisBusy(c) != 0) {
+            pollfd fds[] = {{PQsocket(c), POLLIN, 0}, {stop.fd(), POLLIN, 0}};
+            poll(fds, 2, 1000);
+            if (stop.requested()) return std::nullopt;
+            if (fds[0].revents != 0 && PQconsumeInput(c) == 0) no_connection(c, "");
+            if (!on_wait || std::chrono::steady_clock::now() < next_word) continue;
+            on_wait();
+            next_word = std::chrono::steady_clock::now() + pace;
+        }
+        Result result(PQgetResult(c));
+        if (result.raw() == nullptr) break;
+        if (!first) first = std::move(result);
+    }
+    command.done = true;
+    if (!first) no_connection(c, "");
+    return check(std::move(*first));
 }
 
 namespace {
@@ -305,12 +341,24 @@ bool Connection::notification(std::string& channel, std::string& payload) {
     return true;
 }
 
-Canceller::Canceller(const Connection& connection) : cancel_(PQgetCancel(connection.raw())) {}
+Canceller::Canceller(const Connection& connection)
+    : cancel_(PQgetCancel(connection.raw()), PQfreeCancel) {}
 
 void Canceller::cancel() noexcept {
-    // Connects to the server without a timeout of its own: callers are threads that may wait.
-    std::array<char, 256> complaint{};
-    if (cancel_) PQcancel(cancel_.get(), complaint.data(), complaint.size());
+    if (!cancel_) return;
+    try {
+        // PQcancel has no timeout: one that hangs is left to a thread of its own, which needs
+        // nothing of ours but the key.
+        std::packaged_task<void()> task([key = cancel_] {
+            std::array<char, 256> complaint{};
+            PQcancel(key.get(), complaint.data(), complaint.size());
+        });
+        const auto sent = task.get_future();
+        std::thread(std::move(task)).detach();
+        sent.wait_for(std::chrono::seconds(1));
+    } catch (const std::exception& e) {
+        spdlog::warn("postgres: cannot cancel a statement: {}", e.what());
+    }
 }
 
 std::string quote_identifier(std::string_view name) {

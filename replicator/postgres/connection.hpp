@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <initializer_list>
 #include <memory>
 #include <optional>
@@ -12,6 +13,8 @@
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include "stop.hpp"
 
 namespace cqrs::postgres {
 
@@ -81,6 +84,13 @@ class Connection {
                            std::chrono::milliseconds timeout = std::chrono::seconds(10));
 
     Result exec(const std::string& sql);  // simple protocol; throws Error
+    // The same for a command that may take for ever (CREATE_REPLICATION_SLOT waits for every
+    // transaction that was open before it); not for COPY. Ends at once when stop is requested:
+    // nullopt; the command is cancelled on the server, which would not notice a closed connection
+    // while it waits, and the connection is of no further use. on_wait, if given, is called every
+    // five seconds meanwhile; what it throws is passed on, the command cancelled too.
+    std::optional<Result> exec_interruptible(const std::string& sql, const Stop& stop,
+                                             const std::function<void()>& on_wait = {});
     Result query(const std::string& sql, std::initializer_list<Param> params);
     Result query(const std::string& sql, const std::vector<Param>& params);
     void prepare(const std::string& name, const std::string& sql);
@@ -114,7 +124,8 @@ class Connection {
         void operator()(PGconn* c) const noexcept { PQfinish(c); }
     };
     explicit Connection(PGconn* c) : connection_(c) {}
-    Result check(PGresult* raw) const;  // throws Error unless command or tuples were OK
+    Result check(Result result) const;  // throws Error unless command or tuples were OK
+    Result check(PGresult* raw) const { return check(Result(raw)); }
     std::unique_ptr<PGconn, Finish> connection_;
     std::unique_ptr<char, void (*)(char*)> copy_row_{nullptr, [](char* p) { PQfreemem(p); }};
 };
@@ -123,13 +134,10 @@ class Connection {
 class Canceller {
   public:
     explicit Canceller(const Connection& connection);
-    void cancel() noexcept;
+    void cancel() noexcept;  // waits a second at most for a server that does not answer
 
   private:
-    struct Free {
-        void operator()(PGcancel* c) const noexcept { PQfreeCancel(c); }
-    };
-    std::unique_ptr<PGcancel, Free> cancel_;
+    std::shared_ptr<PGcancel> cancel_;
 };
 
 std::string quote_identifier(std::string_view name);

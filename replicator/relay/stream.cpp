@@ -1,7 +1,6 @@
 #include "relay/stream.hpp"
 
 #include <fmt/format.h>
-#include <poll.h>
 
 #include <array>
 
@@ -11,7 +10,6 @@ namespace cqrs::relay {
 
 namespace {
 
-using namespace std::chrono_literals;
 using postgres::Error;
 using postgres::Remedy;
 
@@ -32,16 +30,6 @@ std::uint64_t postgres_now() {
     return static_cast<std::uint64_t>(now.count() - epoch_2000);
 }
 
-// Asks the server to end what it does: it would not notice a closed socket while it waits.
-void cancel(PGconn* c) {
-    struct Free {
-        void operator()(PGcancel* p) const noexcept { PQfreeCancel(p); }
-    };
-    const std::unique_ptr<PGcancel, Free> request(PQgetCancel(c));
-    char why[256];
-    if (request) PQcancel(request.get(), why, sizeof why);
-}
-
 }  // namespace
 
 Stream::Stream(const std::string& conninfo)
@@ -53,35 +41,11 @@ void Stream::fail(const PGresult* result) {
 
 bool Stream::create_slot(const std::string& slot, const Stop& stop,
                          const std::function<void()>& on_wait) {
-    PGconn* c = connection_.raw();
-    const std::string command = "CREATE_REPLICATION_SLOT " + postgres::quote_identifier(slot) +
-                                " LOGICAL pg_cqrs (SNAPSHOT 'nothing')";
-    if (!PQsendQuery(c, command.c_str())) fail(nullptr);
-    auto next_word = Clock::now() + 5s;
-    while (PQisBusy(c)) {
-        pollfd fds[] = {{PQsocket(c), POLLIN, 0}, {stop.fd(), POLLIN, 0}};
-        poll(fds, 2, 1000);
-        if (stop.requested()) {
-            cancel(c);
-            return false;
-        }
-        if (fds[0].revents && !PQconsumeInput(c)) fail(nullptr);
-        if (Clock::now() < next_word) continue;
-        on_wait();
-        next_word = Clock::now() + 5s;
-    }
-    std::optional<Error> error;
-    while (PGresult* raw = PQgetResult(c)) {
-        const postgres::Result result(raw);
-        if (error || PQresultStatus(raw) == PGRES_TUPLES_OK) continue;
-        try {
-            fail(raw);
-        } catch (const Error& e) {
-            error = e;
-        }
-    }
-    if (error) throw *error;
-    return true;
+    return connection_
+        .exec_interruptible("CREATE_REPLICATION_SLOT " + postgres::quote_identifier(slot) +
+                                " LOGICAL pg_cqrs (SNAPSHOT 'nothing')",
+                            stop, on_wait)
+        .has_value();
 }
 
 void Stream::start(const std::string& slot, Lsn lsn, const std::string& options) {
