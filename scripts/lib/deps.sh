@@ -49,14 +49,19 @@ missing_packages() {
 
 # install_packages build|check|chaos
 install_packages() {
-    local wanted=("${CQRS_BUILD_PACKAGES[@]}") missing major
+    local wanted=("${CQRS_BUILD_PACKAGES[@]}") missing
     if [[ $1 == check ]]; then wanted+=("${CQRS_CHECK_PACKAGES[@]}"); fi
     if [[ $1 != build ]]; then wanted+=("${CQRS_CHAOS_PACKAGES[@]}"); fi
     mapfile -t missing < <(missing_packages "${wanted[@]}")
-    if [[ -z ${PG_CONFIG:-} ]] && ! major=$(installed_postgres); then missing+=(postgresql); fi
+    if [[ -z ${PG_CONFIG:-} ]] && ! installed_postgres >/dev/null; then missing+=(postgresql); fi
     if ((${#missing[@]} == 0)); then return; fi
     command -v apt-get >/dev/null || die "this is not Debian; install yourself: ${missing[*]}"
+    # In a process of its own: its trap at exit must not replace that of the script.
+    (apt_install "${missing[@]}")
+}
 
+apt_install() { # NAME...; "postgresql" comes last
+    local missing=("$@") major
     local log=$CQRS_WORK/apt.log apt
     apt=(env DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8 apt-get -y -q -o DPkg::Lock::Timeout=600
         -o Dpkg::Use-Pty=0 -o Dpkg::Options::=--force-confold)
@@ -72,12 +77,13 @@ install_packages() {
     fi
     note "installing: ${missing[*]}"
     quiet_services
-    local status=0
-    as_root "${apt[@]}" --no-install-recommends install "${missing[@]}" >>"$log" 2>&1 || status=$?
-    restore_services "${missing[@]}"
-    if ((status != 0)); then
+    as_root "${apt[@]}" --no-install-recommends install "${missing[@]}" >>"$log" 2>&1 || {
         tail -30 "$log" >&2
         die "apt-get install failed"
+    }
+    # The broker that we brought along shall not start with the machine.
+    if [[ " ${missing[*]} " == *" rabbitmq-server "* && -d /run/systemd/system ]]; then
+        as_root systemctl disable --quiet rabbitmq-server || true
     fi
 }
 
@@ -87,6 +93,9 @@ CQRS_POLICY=/usr/sbin/policy-rc.d
 CQRS_CLUSTER_CONF=/etc/postgresql-common/createcluster.conf
 quiet_services() {
     made_policy=0 made_cluster_conf=0
+    trap restore_services EXIT
+    trap 'exit 130' INT
+    trap 'exit 143' TERM
     if [[ ! -e $CQRS_POLICY ]]; then
         printf '#!/bin/sh\nexit 101\n' | as_root tee "$CQRS_POLICY" >/dev/null
         as_root chmod 755 "$CQRS_POLICY"
@@ -97,11 +106,10 @@ quiet_services() {
         echo 'create_main_cluster = false' | as_root tee "$CQRS_CLUSTER_CONF" >/dev/null
         made_cluster_conf=1
     fi
-    trap 'restore_services' EXIT
 }
 
 restore_services() {
-    trap - EXIT
+    trap '' INT TERM
     if ((made_policy)); then as_root rm -f "$CQRS_POLICY"; fi
     if ((made_cluster_conf)); then
         local packaged=/usr/share/postgresql-common/createcluster.conf
@@ -111,9 +119,5 @@ restore_services() {
         else
             as_root rm -f "$CQRS_CLUSTER_CONF"
         fi
-    fi
-    # Nor shall the broker that we brought along start with the machine.
-    if [[ " $* " == *" rabbitmq-server "* && -d /run/systemd/system ]]; then
-        as_root systemctl disable --quiet rabbitmq-server || true
     fi
 }
