@@ -9,6 +9,9 @@ CQRS_BUILD_PACKAGES=(
 )
 CQRS_CHECK_PACKAGES=(perl libipc-run-perl clang-format shellcheck libasan8 libubsan1)
 CQRS_CHAOS_PACKAGES=(python3-psycopg2)
+CQRS_BENCH_PACKAGES=(python3-psycopg2 gnuplot-nox)
+# And for the Postgres that is used; what is not there is left out.
+CQRS_BENCH_PEERS=(wal2json pglogical)
 
 as_root() {
     if is_root; then
@@ -47,11 +50,16 @@ missing_packages() {
     done
 }
 
-# install_packages build|check|chaos
+# install_packages build|check|chaos|bench
 install_packages() {
     local wanted=("${CQRS_BUILD_PACKAGES[@]}") missing
     if [[ $1 == check ]]; then wanted+=("${CQRS_CHECK_PACKAGES[@]}"); fi
     if [[ $1 != build ]]; then wanted+=("${CQRS_CHAOS_PACKAGES[@]}"); fi
+    if [[ $1 == bench ]]; then
+        wanted+=("${CQRS_BENCH_PACKAGES[@]}")
+        local major
+        if major=$(installed_postgres); then wanted+=("${CQRS_BENCH_PEERS[@]/#/postgresql-$major-}"); fi
+    fi
     mapfile -t missing < <(missing_packages "${wanted[@]}")
     if [[ -z ${PG_CONFIG:-} ]] && ! installed_postgres >/dev/null; then missing+=(postgresql); fi
     if ((${#missing[@]} == 0)); then return; fi

@@ -1,0 +1,61 @@
+"""Catch-up: everything is written while nobody reads; then how long until the last row is visible."""
+
+import time
+
+from database import TooSlow, wait_for
+from processes import Stages
+
+LIMIT = 180  # seconds that one catch-up may take
+
+
+def same_rows(system):
+    """A benchmark of something that loses rows is none."""
+    digest = "SELECT count(*), coalesce(sum(hashtext(s::text)::bigint), 0) FROM slots s"
+    expected = system.primary.run(digest)
+    for replica in system.replicas:
+        found = replica.run(digest)
+        if found != expected:
+            raise AssertionError(f"{system.name}: {replica.name} has {found}, not {expected}")
+
+
+def run(system, workload):
+    """One run; gives {"rate": rows/s, "seconds", "cpu": {stage: us a row}}."""
+    try:
+        system.prepare(workload.shape.table, workload.fill)
+        system.stop()
+        workload.write(system.primary)
+        for database in (system.primary, *system.replicas):
+            database.run("CHECKPOINT")
+        stages = Stages()
+        stages.start(system.pids())
+        begin = time.monotonic()
+        system.start()
+        missing = list(system.replicas)
+
+        def all_there():
+            while missing and missing[-1].value("SELECT count(*) FROM mark"):
+                missing.pop()
+            return not missing
+
+        wait_for(f"{system.name}: catch-up", all_there, LIMIT)
+        seconds = time.monotonic() - begin
+        used = stages.stop(system.pids())
+        same_rows(system)
+        return {
+            "rate": workload.count / seconds,
+            "seconds": seconds,
+            "cpu": {stage: 1e6 * cpu / workload.count for stage, cpu in used.items()},
+        }
+    finally:
+        system.remove()
+
+
+def best_native(make, workload):
+    """The better of native's settings for this workload: tried once each."""
+    runs = {}
+    for binary in (True, False):
+        runs[binary] = run(make(binary), workload)["rate"]
+    return max(runs, key=runs.get)
+
+
+__all__ = ["TooSlow", "best_native", "run", "same_rows"]

@@ -1,0 +1,41 @@
+"""Pairs of runs, ours and the peer's in turns, and what they come to."""
+
+import statistics
+import sys
+
+
+def ratio_of(ours, theirs, smaller_is_better):
+    return theirs / ours if smaller_is_better else ours / theirs
+
+
+def compare(case, peer, pairs, unit, smaller_is_better=False, **more):
+    """pairs: [(ours, theirs)]. ratio over 1: ours is better; min and max are those of the pairs."""
+    ratios = [ratio_of(a, b, smaller_is_better) for a, b in pairs]
+    return {
+        "case": case,
+        "peer": peer,
+        "ours": statistics.median(a for a, _ in pairs),
+        "theirs": statistics.median(b for _, b in pairs),
+        "unit": unit,
+        "ratio": statistics.median(ratios),
+        "min": min(ratios),
+        "max": max(ratios),
+        "pairs": len(pairs),
+        **more,
+    }
+
+
+def in_turns(pairs, ours, theirs, show):
+    """Runs A B A B; a list of pairs of what they gave."""
+    results = []
+    for i in range(pairs):
+        pair = ours(), theirs()
+        print(f"  {i + 1}/{pairs} {show(pair[0])} {show(pair[1])}", file=sys.stderr, flush=True)
+        results.append(pair)
+    return results
+
+
+def median_cpu(runs):
+    """Median microseconds a row of each stage."""
+    stages = {stage: None for run in runs for stage in run["cpu"]}
+    return {stage: statistics.median(run["cpu"][stage] for run in runs) for stage in stages}
