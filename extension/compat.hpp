@@ -6,8 +6,10 @@
 extern "C" {
 #include "access/xlog.h"
 #include "access/xlogdefs.h"
+#include "access/xloginsert.h"
 #include "access/xlogrecovery.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_control.h"
 #include "common/jsonapi.h"
 #include "mb/pg_wchar.h"
 #include "replication/logical.h"
@@ -27,12 +29,20 @@ inline bool owns_table(Oid relation, Oid role) {
 }
 
 // A logical message that exists if and only if the current transaction commits.
-inline XLogRecPtr log_transactional_message(const char* prefix, const char* bytes, size_t size) {
+//
+// Decoding orders the changes of a transaction and its subtransactions by their place in WAL, and a
+// message's is its end: a row that comes right behind it, beyond a savepoint, has the same, and
+// either may come first. A record that means nothing keeps them apart.
+inline void log_transactional_message(const char* prefix, const char* bytes, size_t size) {
 #if PG_VERSION_NUM >= 170000
-    return LogLogicalMessage(prefix, bytes, size, true, false);
+    LogLogicalMessage(prefix, bytes, size, true, false);
 #else
-    return LogLogicalMessage(prefix, bytes, size, true);
+    LogLogicalMessage(prefix, bytes, size, true);
 #endif
+    char nothing = 0;
+    XLogBeginInsert();
+    XLogRegisterData(&nothing, sizeof(nothing));
+    XLogInsert(RM_XLOG_ID, XLOG_NOOP);
 }
 
 // The tuple of a decoded change; null if WAL holds none.

@@ -38,6 +38,16 @@ INSERT INTO plugin_m VALUES (5);
 COMMIT;
 INSERT INTO plugin_m VALUES (6);
 SELECT pg_temp.events('plugin_messages');
+-- across savepoints too, where the end of a message in WAL is the beginning of a row
+BEGIN;
+SELECT cqrs.set_context('c20'); SAVEPOINT s; INSERT INTO plugin_m VALUES (20); RELEASE s;
+SAVEPOINT s; SELECT cqrs.set_context('c21'); RELEASE s; INSERT INTO plugin_m VALUES (21);
+SAVEPOINT s; SELECT cqrs.set_context('c22'); RELEASE s; SAVEPOINT s; INSERT INTO plugin_m VALUES (22); RELEASE s;
+SAVEPOINT s; SELECT cqrs.emit('m.said', '23'); RELEASE s; INSERT INTO plugin_m VALUES (23);
+SELECT cqrs.emit('m.said', '24'); SAVEPOINT s; INSERT INTO plugin_m VALUES (24); RELEASE s;
+SAVEPOINT s; SELECT cqrs.set_context('c25'); RELEASE s; DELETE FROM plugin_m WHERE id = 20;
+COMMIT;
+SELECT pg_temp.events('plugin_messages');
 -- words that look like a table's are free where no table has them
 SELECT pg_temp.message('cqrs.event', 'm.y.create', '{}'), pg_temp.message('cqrs.event', 'm.create', '{}');
 SELECT pg_temp.events('plugin_messages');
