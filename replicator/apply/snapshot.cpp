@@ -75,8 +75,27 @@ std::string column_list(const std::vector<Column>& primary, const std::vector<Co
     return fmt::format("{}", fmt::join(names, ", "));
 }
 
+// TRUNCATE and rewrites are not MVCC-safe: an older snapshot finds such a table empty. From here on
+// none can come; one that came between the snapshot and now shows in the table's file, which the
+// snapshot's catalog still has as it was.
+void hold_table(Connection& primary, const std::string& source) {
+    primary.exec("LOCK TABLE " + source + " IN ACCESS SHARE MODE");
+    const Result changed = primary.query(
+        "SELECT 1 FROM (SELECT $1::regclass AS oid "
+        "UNION SELECT relid FROM pg_catalog.pg_partition_tree($1::regclass)) t "
+        "LEFT JOIN pg_catalog.pg_class c USING (oid) WHERE c.relkind IS DISTINCT FROM 'p' "
+        "AND c.relfilenode IS DISTINCT FROM pg_catalog.pg_relation_filenode(oid)",
+        {source});
+    if (changed.rows() != 0)
+        throw Error(Remedy::retry, "40001",
+                    fmt::format("table {} of the primary was truncated or rewritten while its copy "
+                                "began; the copy begins again",
+                                source));
+}
+
 std::int64_t copy_table(Connection& primary, Connection& replica, const CopyTarget& target,
                         const std::string& source, bool partitioned, const Stop& stop) {
+    hold_table(primary, source);
     const std::string list =
         column_list(columns(primary, source), columns(replica, target.relation), target);
     replica.exec("DELETE FROM " + target.relation);  // not TRUNCATE: older readers keep their rows
