@@ -50,10 +50,18 @@ missing_packages() {
     done
 }
 
-# install_packages build|check|chaos|bench
+# clang's own, which its package only recommends; named after its version, as Debian 12's 14.
+sanitizer_runtime() {
+    local major
+    major=$(apt-cache depends clang 2>/dev/null | sed -n 's/^ *Depends: clang-\([0-9]*\)$/\1/p')
+    echo "libclang-rt-${major:-14}-dev"
+}
+
+# install_packages build|check|chaos|bench|fuzz
 install_packages() {
     local wanted=("${CQRS_BUILD_PACKAGES[@]}") missing
     if [[ $1 == check ]]; then wanted+=("${CQRS_CHECK_PACKAGES[@]}"); fi
+    if [[ $1 == fuzz ]]; then wanted+=(clang "$(sanitizer_runtime)"); fi
     if [[ $1 != build ]]; then wanted+=("${CQRS_CHAOS_PACKAGES[@]}"); fi
     if [[ $1 == bench ]]; then
         wanted+=("${CQRS_BENCH_PACKAGES[@]}")
