@@ -10,6 +10,7 @@ extern "C" {
 #include "access/xlogrecovery.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_control.h"
+#include "catalog/pg_proc.h"
 #include "common/jsonapi.h"
 #include "mb/pg_wchar.h"
 #include "replication/logical.h"
@@ -25,6 +26,14 @@ inline bool owns_table(Oid relation, Oid role) {
     return object_ownercheck(RelationRelationId, relation, role);
 #else
     return pg_class_ownercheck(relation, role);
+#endif
+}
+
+inline bool owns_function(Oid function, Oid role) {
+#if PG_VERSION_NUM >= 160000
+    return object_ownercheck(ProcedureRelationId, function, role);
+#else
+    return pg_proc_ownercheck(function, role);
 #endif
 }
 

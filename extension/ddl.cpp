@@ -76,6 +76,26 @@ void forget_table(Oid relation) {
                     types, arguments);
 }
 
+// A handler that goes with its schema or extension is forgotten. One that is dropped by name is
+// more likely to be made anew in a moment, and would miss every event from then on.
+void forget_function(Oid function, bool by_name) {
+    Oid types[] = {OIDOID};
+    Datum arguments[] = {ObjectIdGetDatum(function)};
+    if (catalog_execute("SELECT pattern FROM cqrs.handler WHERE handler OPERATOR(pg_catalog.=) $1",
+                        1, types, arguments) == 0)
+        return;
+    const char* pattern = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
+    if (by_name)
+        ereport(ERROR,
+                (errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
+                 errmsg("cannot drop the function: it handles \"%s\"", pattern),
+                 errhint("SELECT cqrs.off('%s', ...); first, or CREATE OR REPLACE it.", pattern)));
+    catalog_execute("DELETE FROM cqrs.handler_state WHERE handler OPERATOR(pg_catalog.=) $1", 1,
+                    types, arguments);
+    catalog_execute("DELETE FROM cqrs.handler WHERE handler OPERATOR(pg_catalog.=) $1", 1, types,
+                    arguments);
+}
+
 void check_still_publishable(Oid relation) {
     Published row;
     Oid root = published_root(relation, &row);
@@ -127,11 +147,12 @@ void after_drop() {
         "SELECT CASE WHEN object_type OPERATOR(pg_catalog.=) 'index' THEN 'i'"
         "            WHEN object_type OPERATOR(pg_catalog.=) 'table constraint' THEN 'c'"
         "            WHEN object_type OPERATOR(pg_catalog.=) 'table column' THEN 'a'"
+        "            WHEN object_type OPERATOR(pg_catalog.=) 'function' THEN 'f'"
         "            ELSE 't' END,"
-        "       objid, address_names[1], address_names[2]"
+        "       objid, address_names[1], address_names[2], original"
         "  FROM pg_catalog.pg_event_trigger_dropped_objects()"
         " WHERE object_type OPERATOR(pg_catalog.=)"
-        "       ANY ('{index,table constraint,table column,table}'::pg_catalog.text[])"
+        "       ANY ('{index,table constraint,table column,function,table}'::pg_catalog.text[])"
         " ORDER BY 1 DESC",  // tables first
         0, nullptr, nullptr);
     SPITupleTable* rows = SPI_tuptable;
@@ -151,6 +172,10 @@ void after_drop() {
             }
             case 'i':
                 check_identity_indexes();
+                break;
+            case 'f':
+                forget_function(
+                    object, DatumGetBool(SPI_getbinval(rows->vals[i], rows->tupdesc, 5, &is_null)));
                 break;
             case 'c': {
                 char* schema = SPI_getvalue(rows->vals[i], rows->tupdesc, 3);

@@ -46,14 +46,14 @@ bool check_apply_rights(postgres::Connection& connection, Findings& findings) {
                       grant(connection, "EXECUTE", "FUNCTION cqrs.register_replica(text)"));
     }
     bool readable = true;
-    for (const char* table : {"cqrs.subscription", "cqrs.replica_identity"}) {
+    for (const char* table : {"cqrs.subscription", "cqrs.handler", "cqrs.replica_identity"}) {
         if (missing_rights(connection, table, {"SELECT"}).empty()) continue;
         findings.fail(fmt::format("the role may not read {}", table),
                       grant(connection, "SELECT", table));
         readable = false;
     }
-    for (const char* table :
-         {"cqrs.position", "cqrs.subscription_state", "cqrs.spool", "cqrs.incidents"}) {
+    for (const char* table : {"cqrs.position", "cqrs.subscription_state", "cqrs.handler_state",
+                              "cqrs.spool", "cqrs.incidents"}) {
         const auto missing =
             missing_rights(connection, table, {"SELECT", "INSERT", "UPDATE", "DELETE"});
         if (missing.empty()) continue;

@@ -25,9 +25,14 @@ struct Wanted {
     bool notify = false, needs_copy = false;
 };
 using Prefixes = std::map<std::string, Wanted>;
+struct Topic {
+    Prefixes prefixes;
+    std::string handlers;  // as registered
+};
 
-bool worth_waking(const Prefixes& before, const Prefixes& now) {
-    if (before.size() != now.size()) return true;
+bool worth_waking(const Topic& known, const Topic& wanted_now) {
+    const Prefixes &before = known.prefixes, &now = wanted_now.prefixes;
+    if (before.size() != now.size() || known.handlers != wanted_now.handlers) return true;
     for (const auto& [prefix, wanted] : now) {
         const auto it = before.find(prefix);
         if (it == before.end() || it->second.relation != wanted.relation ||
@@ -106,17 +111,23 @@ class Supervisor {
             "SELECT s.topic, s.prefix, s.relation::oid, s.notify, "
             "ss.prefix IS NULL OR ss.state <> 'live' OR ss.relation <> s.relation "
             "FROM cqrs.subscription s LEFT JOIN cqrs.subscription_state ss USING (prefix)");
-        std::map<std::string, Prefixes> wanted;
+        std::map<std::string, Topic> wanted;
         for (int i = 0; i < rows.rows(); ++i)
-            wanted[std::string(rows.get(i, 0))][std::string(rows.get(i, 1))] = {
+            wanted[std::string(rows.get(i, 0))].prefixes[std::string(rows.get(i, 1))] = {
                 std::string(rows.get(i, 2)), rows.get_bool(i, 3), rows.get_bool(i, 4)};
+        const auto handlers = connection.exec(
+            "SELECT topic, string_agg(concat_ws(' ', pattern, handler::oid, backfill, "
+            "registered_at), ',' ORDER BY registered_at, pattern, handler::oid) FROM cqrs.handler "
+            "GROUP BY topic");
+        for (int i = 0; i < handlers.rows(); ++i)
+            wanted[std::string(handlers.get(i, 0))].handlers = handlers.get(i, 1);
 
-        for (const auto& [topic, prefixes] : wanted) {
+        for (const auto& [topic, subscribed] : wanted) {
             auto& worker = workers_[topic];
             if (!worker) {
                 spdlog::info("apply: topic {}", topic);
                 worker = std::make_unique<Worker>(context_, topic);
-            } else if (worth_waking(known_[topic], prefixes)) {
+            } else if (worth_waking(known_[topic], subscribed)) {
                 worker->wake();
             }
         }
@@ -138,7 +149,8 @@ class Supervisor {
     void drop_orphans(postgres::Connection& connection) {
         const auto rows = connection.exec(
             "SELECT topic FROM cqrs.position p WHERE NOT EXISTS "
-            "(SELECT FROM cqrs.subscription s WHERE s.topic = p.topic)");
+            "(SELECT FROM cqrs.subscription s WHERE s.topic = p.topic) AND NOT EXISTS "
+            "(SELECT FROM cqrs.handler h WHERE h.topic = p.topic)");
         for (int i = 0; i < rows.rows(); ++i) orphans_.emplace(rows.get(i, 0), false);
         for (auto it = orphans_.begin(); it != orphans_.end();) {
             const std::string topic = it->first;
@@ -222,7 +234,7 @@ class Supervisor {
     Heartbeats heartbeats_;
     Context context_;
     std::map<std::string, std::unique_ptr<Worker>> workers_;
-    std::map<std::string, Prefixes> known_;
+    std::map<std::string, Topic> known_;
     std::map<std::string, bool> orphans_;  // topic -> a failure to delete it was logged
     struct Progress {
         std::int64_t at = -1;

@@ -25,18 +25,24 @@ std::array<Writer::Mode, 3> ladder(std::size_t events) {
     return {set_wise, replace, one_by_one};
 }
 
-std::string describe(const Event& e, const Error& error) {
+}  // namespace
+
+std::string describe(const WriteError& failed) {
+    const Event& e = *failed.event;
+    const Error& error = failed.cause;
     std::string text = "event " + std::string(e.id) + " (" + std::string(e.type) + "): ";
-    if (e.table) text += e.table->name;
+    if (!failed.handler.empty())
+        text += "handler " + failed.handler;
+    else if (e.table)
+        text += e.table->name;
     if (!error.column().empty()) text += ", column " + error.column();
     if (!error.constraint().empty()) text += ", constraint " + error.constraint();
     text += ": " + error.sqlstate() + " " + error.what();
     if (!error.detail().empty()) text += " (" + error.detail() + ")";
+    if (!failed.handler.empty() && !error.context().empty()) text += " [" + error.context() + "]";
     if (!error.hint().empty()) text += ". " + error.hint();
     return text;
 }
-
-}  // namespace
 
 // The end of the last transaction before that of events[at]; sequence 0 if there is none.
 Boundary Session::boundary_before(std::span<const Event* const> events, std::size_t at) const {
@@ -59,12 +65,14 @@ void Session::apply_complete() {
     // Events that are orders to the applier, not rows.
     for (std::size_t i = 0; i < events.size(); ++i) {
         const Event& e = *events[i];
-        if (!e.table || (e.verb != Verb::resync && e.verb != Verb::stop)) continue;
+        const bool of_table = e.table && (e.verb == Verb::resync || e.verb == Verb::stop);
+        if (!of_table && !handlers_.order(e)) continue;
         const std::string id(e.id), type(e.type), detail(e.detail);
-        const std::string prefix = e.table->prefix;
+        const std::string prefix(e.prefix);
         const Verb verb = e.verb;
         if (const Boundary before = boundary_before(events, i); before.sequence)
             apply_events(until(before), before);
+        if (!of_table) backfill_again(prefix, "event " + id + " (" + type + ")");
         if (verb == Verb::resync)
             throw NeedCopy("event " + id + " (" + type + "): " + detail, {prefix});
         throw Halt("event " + id + " (" + type +
@@ -73,17 +81,19 @@ void Session::apply_complete() {
                    "'pending' WHERE prefix = '" +
                    prefix + "'.");
     }
-    try {
-        apply_events(events, complete_to_);
-    } catch (const WriteError& e) {
-        // What came before the event's transaction is right.
-        const std::string text = describe(*e.event, e.cause);
-        const auto at = std::find(events.begin(), events.end(), e.event) - events.begin();
-        if (const Boundary before = boundary_before(events, static_cast<std::size_t>(at));
-            before.sequence)
-            apply_events(until(before), before);
-        throw Halt(text);
+    // What came before the transaction of an event that fails is right, unless it fails too.
+    std::string failure;
+    for (Boundary to = complete_to_; to.sequence != 0;) {
+        try {
+            apply_events(until(to), to);
+            break;
+        } catch (const WriteError& e) {
+            failure = describe(e);
+            const auto at = std::find(events.begin(), events.end(), e.event) - events.begin();
+            to = boundary_before(events, static_cast<std::size_t>(at));
+        }
     }
+    if (!failure.empty()) throw Halt(failure);
 }
 
 void Session::apply_events(std::span<const Event* const> events, const Boundary& to) {
@@ -108,9 +118,10 @@ void Session::write_batch(std::span<const Event* const> events, const Boundary& 
         try {
             writer_->prepare(events, modes[step]);
             replica_->exec("BEGIN");
-            if (!advance_position(*replica_, topic_, position_, to, false))
-                throw Restart("the position was changed by somebody else");
+            if (!advance_position(*replica_, topic_, position_, to, false, handlers_.version()))
+                throw Restart("the position or the handlers were changed");
             writer_->write(events, modes[step]);
+            handlers_.call(*replica_, events, modes[step] == Writer::Mode::one_by_one);
             notify_events(*replica_, events);
             replica_->commit();
             return count_conflicts(writer_->end_transaction());

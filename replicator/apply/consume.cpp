@@ -143,13 +143,15 @@ bool Session::check_epoch(const MessageHead& head) {
 // The first message after a copy, or ever.
 void Session::meet(const MessageHead& head) {
     if (position_.fresh()) {
-        // Nothing could be copied: only a stream that is here from its first event will do.
-        if (head.sequence != 1 || head.previous_lsn != 0)
+        // Handlers alone begin with what comes. Else, as nothing could be copied, only a stream
+        // that is here from its first event will do.
+        const bool anywhere = subscriptions_.empty() && !handlers_.pending();
+        if (!anywhere && (head.sequence != 1 || head.previous_lsn != 0))
             throw Halt("the stream began before this replica did (first message: event " +
                        std::to_string(head.sequence) +
                        "). Set DATABASE_URL, without "
                        "--no-auto-resync: the applier then copies the tables first.");
-        begin_position(*replica_, topic_, head.source, head.epoch);
+        begin_position(*replica_, topic_, head.source, head.epoch, head.sequence - 1);
     } else {
         if (head.previous_lsn > position_.lsn)
             throw NeedCopy("events between the copy at " + postgres::format_lsn(position_.lsn) +
@@ -251,7 +253,8 @@ void Session::watch_heartbeat() {
                 begin_position(*replica_, topic_, heartbeat->source, heartbeat->epoch);
                 position_ = load_position(*replica_, topic_);
                 next_ = 1;
-            } else if (++suspicious_ >= suspicion) {
+            } else if (!(subscriptions_.empty() && !handlers_.pending()) &&
+                       ++suspicious_ >= suspicion) {
                 throw Halt("the stream has " + std::to_string(named.sequence) +
                            " events already and this replica has none. Set DATABASE_URL, without "
                            "--no-auto-resync: the applier then copies the tables first.");

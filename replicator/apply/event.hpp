@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace cqrs::apply {
 
@@ -51,7 +52,9 @@ struct Event {
     const Field* row = nullptr;  // one Field a column of the table
     const Field* old = nullptr;  // likewise, from oldkey; null when there was none
     std::string_view notify;     // the event's JSON when somebody listens, else empty
-    std::string_view detail;     // data of resync and stop, for the log
+    const std::vector<std::uint32_t>* handlers = nullptr;  // Handlers' registrations that want it
+    std::string_view json;    // the whole event when there are any, else empty
+    std::string_view detail;  // data of resync and stop, for the log
 };
 
 // "0/16B3748.2" -> the LSN and 2; nullopt when it is not of that form.

@@ -1,10 +1,10 @@
 #include "apply/exported_snapshot.hpp"
 
 #include <fmt/format.h>
-#include <poll.h>
 #include <spdlog/spdlog.h>
 
 #include <random>
+#include <utility>
 
 namespace cqrs::apply {
 
@@ -25,39 +25,25 @@ ExportedSnapshot export_snapshot(const std::string& database_url, const Stop& st
         "CREATE_REPLICATION_SLOT \"cqrs_copy_{:08x}{:08x}\" TEMPORARY LOGICAL pgoutput (SNAPSHOT "
         "'export')",
         random(), random());
-    PGconn* raw = connection.raw();
-    if (PQsendQuery(raw, command.c_str()) == 0) throw Error(Remedy::retry, "", PQerrorMessage(raw));
     bool said = false;
-    while (true) {
-        if (PQconsumeInput(raw) == 0) throw Error(Remedy::retry, "", PQerrorMessage(raw));
-        if (PQisBusy(raw) == 0) break;
-        pollfd fds[] = {{connection.socket(), POLLIN, 0}, {stop.fd(), POLLIN, 0}};
-        const int ready = poll(fds, 2, 5000);
-        if (stop.requested())
-            throw Error(Remedy::retry, "57014",
-                        "the copy was interrupted: the applier is stopping");
-        if (ready == 0 && !said) {
-            said = true;
+    std::optional<Result> result;
+    try {
+        result = connection.exec_interruptible(command, stop, [&] {
+            if (std::exchange(said, true)) return;
             spdlog::info(
                 "apply: the copy waits for transactions on the primary that began before it "
                 "(prepared ones too: see pg_stat_activity and pg_prepared_xacts there)");
-        }
-    }
-    Result result(PQgetResult(raw));
-    if (PQresultStatus(result.raw()) != PGRES_TUPLES_OK) {
-        const char* state = PQresultErrorField(result.raw(), PG_DIAG_SQLSTATE);
-        const char* text = PQresultErrorField(result.raw(), PG_DIAG_MESSAGE_PRIMARY);
-        throw Error(postgres::classify(state ? state : ""), state ? state : "",
-                    fmt::format("cannot take a snapshot of the primary: {}",
-                                text ? text : PQerrorMessage(raw)),
-                    {},
+        });
+    } catch (const Error& e) {
+        throw Error(e.remedy(), e.sqlstate(),
+                    fmt::format("cannot take a snapshot of the primary: {}", e.what()), e.detail(),
                     "The role of DATABASE_URL needs REPLICATION, and a replication slot must be "
                     "free (max_replication_slots).");
     }
-    std::string name(result.get(0, 2));
-    const std::uint64_t point = postgres::parse_lsn(result.get(0, 1));
-    while (PGresult* rest = PQgetResult(raw)) PQclear(rest);
-    return {std::move(connection), std::move(name), point};
+    if (!result)
+        throw Error(Remedy::retry, "57014", "the copy was interrupted: the applier is stopping");
+    return {std::move(connection), std::string(result->get(0, 2)),
+            postgres::parse_lsn(result->get(0, 1))};
 }
 
 Connection open_at(const ExportedSnapshot& snapshot, const std::string& database_url,

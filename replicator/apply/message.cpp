@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "apply/handlers.hpp"
 #include "broker/names.hpp"
 
 namespace cqrs::apply {
@@ -79,12 +80,14 @@ struct Decoder::State {
         std::size_t prefix_size = 0;
         Verb verb = Verb::other;
         Known* known = nullptr;  // of the subscription; null: none
+        const std::vector<std::uint32_t>* handlers = nullptr;
     };
 
     std::vector<Known> known;
     std::unordered_map<std::string, std::unique_ptr<Type>> types;
     const Type* last_type = nullptr;
     bool notify = false;
+    Handlers* handlers = nullptr;
     ondemand::parser parser, inner;  // inner: JSON inside a string attribute
     std::vector<std::uint32_t> json_nulls;
 
@@ -114,6 +117,7 @@ const Decoder::State::Type& Decoder::State::type_of(std::string_view name) {
             for (Known& k : known)
                 if (k.table->prefix == name.substr(0, dot)) type->known = &k;
         }
+        if (handlers) type->handlers = handlers->matching(name);
         it = types.emplace(type->name, std::move(type)).first;
     }
     last_type = it->second.get();
@@ -292,6 +296,14 @@ void Decoder::State::event(ondemand::object object, Message& message, std::int64
     finish(e, *type, k, has_data);
     if (type->known && type->known->table->notify && e.lsn > type->known->table->snapshot_lsn)
         e.notify = whole;
+    if (type->handlers) {
+        if (whole.empty()) {
+            object.reset().value();
+            whole = trimmed(object.raw_json().value());
+        }
+        e.handlers = type->handlers;
+        e.json = whole;
+    }
     message.events.push_back(e);
 }
 
@@ -317,7 +329,9 @@ void Decoder::State::finish(Event& e, const Type& type, Known* k, bool has_data)
     e.pattern = table.pattern(e.row);
 }
 
-Decoder::Decoder(const std::vector<Table>& tables) : state_(std::make_unique<State>()) {
+Decoder::Decoder(const std::vector<Table>& tables, Handlers* handlers)
+    : state_(std::make_unique<State>()) {
+    state_->handlers = handlers;
     for (const Table& t : tables) {
         state_->known.push_back({&t, {}});
         state_->notify |= t.notify;

@@ -39,10 +39,12 @@ struct Message {
     }
 };
 
-// One topic's view of its subscriptions; keeps simdjson's buffers. One thread.
+class Handlers;
+
+// One topic's view of its subscriptions and handlers; keeps simdjson's buffers. One thread.
 class Decoder {
   public:
-    explicit Decoder(const std::vector<Table>& tables);
+    explicit Decoder(const std::vector<Table>& tables, Handlers* handlers = nullptr);
     ~Decoder();
     Decoder(const Decoder&) = delete;
     Decoder& operator=(const Decoder&) = delete;

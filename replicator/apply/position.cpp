@@ -1,5 +1,7 @@
 #include "apply/position.hpp"
 
+#include "apply/handlers.hpp"
+
 namespace cqrs::apply {
 
 using postgres::Connection;
@@ -56,7 +58,7 @@ std::vector<Subscription> load_subscriptions(Connection& connection, const std::
 }
 
 bool advance_position(Connection& connection, const std::string& topic, const Position& from,
-                      const Boundary& to, bool keep_received) {
+                      const Boundary& to, bool keep_received, const std::string& handlers) {
     const std::string epoch = text(*from.epoch), expected = text(*from.sequence),
                       sequence = text(to.sequence), lsn = format_lsn(to.lsn);
     return connection
@@ -64,9 +66,11 @@ bool advance_position(Connection& connection, const std::string& topic, const Po
                    "UPDATE cqrs.position SET sequence = $4, lsn = greatest(lsn, $5::pg_lsn), "
                    "committed_at = $6, applied_at = clock_timestamp(), "
                    "received = CASE WHEN $7 THEN received END, state = 'live', error = NULL "
-                   "WHERE topic = $1 AND epoch = $2 AND sequence = $3",
+                   "WHERE topic = $1 AND epoch = $2 AND sequence = $3 AND $8 = " +
+                       std::string(handlers_version_sql),
                    {topic, epoch, expected, sequence, lsn,
-                    to.time.empty() ? Param() : Param(to.time), keep_received ? "t" : "f"})
+                    to.time.empty() ? Param() : Param(to.time), keep_received ? "t" : "f",
+                    handlers})
                .affected() == 1;
 }
 
@@ -81,14 +85,14 @@ bool anchor_position(Connection& connection, const std::string& topic, const std
 }
 
 void begin_position(Connection& connection, const std::string& topic, const std::string& source,
-                    std::int64_t epoch) {
+                    std::int64_t epoch, std::int64_t sequence) {
     connection.exec("BEGIN");
     connection.query(
-        "INSERT INTO cqrs.position (topic, source, epoch, sequence, lsn) VALUES ($1, $2, $3, 0, "
+        "INSERT INTO cqrs.position (topic, source, epoch, sequence, lsn) VALUES ($1, $2, $3, $4, "
         "'0/0') ON CONFLICT (topic) DO UPDATE SET source = EXCLUDED.source, epoch = "
         "EXCLUDED.epoch, "
-        "sequence = 0, lsn = '0/0', received = NULL, state = 'live', error = NULL",
-        {topic, source, text(epoch)});
+        "sequence = EXCLUDED.sequence, lsn = '0/0', received = NULL, state = 'live', error = NULL",
+        {topic, source, text(epoch), text(sequence)});
     begin_prefixes(connection, topic);
     connection.commit();
 }
@@ -100,6 +104,7 @@ void begin_prefixes(Connection& connection, const std::string& topic) {
         "ON CONFLICT (prefix) DO UPDATE SET relation = EXCLUDED.relation, state = 'live', "
         "snapshot_lsn = NULL, changed_at = now()",
         {topic});
+    begin_handlers(connection, topic);
 }
 
 void copied_position(Connection& connection, const std::string& topic, std::uint64_t point,

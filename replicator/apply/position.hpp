@@ -41,16 +41,17 @@ std::vector<Subscription> load_subscriptions(postgres::Connection& connection,
                                              const std::string& topic);
 
 // First statement of an applying transaction: false when the row is not where we think it is.
-// keep_received: spooled events remain beyond the boundary.
+// keep_received: spooled events remain beyond the boundary. handlers: Handlers::version().
 bool advance_position(postgres::Connection& connection, const std::string& topic,
-                      const Position& from, const Boundary& to, bool keep_received);
+                      const Position& from, const Boundary& to, bool keep_received,
+                      const std::string& handlers);
 // Meets the stream: the events after `sequence` are those after the copy.
 bool anchor_position(postgres::Connection& connection, const std::string& topic,
                      const std::string& source, std::int64_t epoch, std::int64_t sequence);
-// No history at all: from 0, without a copy. Marks the topic's prefixes live.
+// Without a copy, after `sequence` (0: no history at all). Marks the topic's prefixes live.
 void begin_position(postgres::Connection& connection, const std::string& topic,
-                    const std::string& source, std::int64_t epoch);
-// The topic's prefixes need no copy: it is at its very beginning.
+                    const std::string& source, std::int64_t epoch, std::int64_t sequence = 0);
+// The topic's prefixes need no copy, its handlers no backfill: it is at its very beginning.
 void begin_prefixes(postgres::Connection& connection, const std::string& topic);
 // After a copy at `point`, in its transaction. whole: the position starts anew.
 void copied_position(postgres::Connection& connection, const std::string& topic,

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "apply/backfill.hpp"
 #include "apply/replica.hpp"
 #include "apply/snapshot.hpp"
 #include "broker/names.hpp"
@@ -65,7 +66,8 @@ void Session::load() {
         copy_lsn_ = std::max(copy_lsn_, s.snapshot_lsn);
         tables_.push_back(std::move(table));
     }
-    decoder_.emplace(tables_);
+    handlers_.load(*replica_, topic_, !position_.fresh());
+    decoder_.emplace(tables_, &handlers_);
     writer_.emplace(*replica_);
     messages_.clear();
     pending_.clear();
@@ -145,6 +147,9 @@ void Session::copy(const NeedCopy& need, bool initial) {
                                             {settings.slot, need.epoch}, control_.stop);
     for (const Subscription* s : copied) copied_prefix(*replica_, *s, report.point);
     copied_position(*replica_, topic_, report.point, whole, report.epoch);
+    if (whole) handlers_missed(*replica_, topic_, need.what());
+    for (const std::string& prefix : need.prefixes)
+        handlers_backfill_again(*replica_, topic_, prefix);
     if (!initial)
         record_incident(*replica_, topic_, need.what(), need.from, need.to,
                         "copied as of " + postgres::format_lsn(report.point));
@@ -189,6 +194,30 @@ void Session::take_origin() {
     }
 }
 
+// What waits for it, unless the topic is at its beginning or is copied first.
+bool Session::needs_backfill() {
+    if (position_.fresh() || !handlers_.pending()) return false;
+    const Settings& settings = context_.settings;
+    if (!settings.database_url.empty() && settings.auto_resync) return true;
+    if (position_.sequence != 0)
+        throw Halt(
+            "a handler waits for its backfill from the primary. Set DATABASE_URL, without "
+            "--no-auto-resync.");
+    begin_handlers(*replica_, topic_);
+    handlers_.load(*replica_, topic_, true);
+    return false;
+}
+
+void Session::backfill() {
+    backfill_handlers(context_.settings.database_url, *replica_, topic_, handlers_, control_.stop);
+}
+
+void Session::backfill_again(const std::string& prefix, const std::string& why) {
+    handlers_backfill_again(*replica_, topic_, prefix);
+    throw Restart(why + ": rows of \"" + prefix +
+                  "\" changed without events; handlers are given them anew");
+}
+
 void Session::run() {
     Backoff copies;
     while (!control_.stop.requested() && !control_.woken()) {
@@ -199,7 +228,8 @@ void Session::run() {
         if (!lock()) return;
         take_origin();
         load();
-        if (subscriptions_.empty()) return control_.wait(std::chrono::seconds(1));
+        if (subscriptions_.empty() && handlers_.empty())
+            return control_.wait(std::chrono::seconds(1));
         open_broker();
         try {
             const bool can_copy =
@@ -218,6 +248,11 @@ void Session::run() {
                     if (s.needs_copy) prefixes.push_back(s.prefix);
                 if (position_.fresh()) prefixes.clear();
                 copy(NeedCopy("first copy", prefixes), true);
+                continue;
+            }
+            if (needs_backfill()) {
+                close_broker();
+                backfill();
                 continue;
             }
             consume();

@@ -15,6 +15,7 @@
 
 #include "apply/context.hpp"
 #include "apply/errors.hpp"
+#include "apply/handlers.hpp"
 #include "apply/message.hpp"
 #include "apply/position.hpp"
 #include "apply/spool.hpp"
@@ -44,6 +45,9 @@ class Session {
     void copy(const NeedCopy& need, bool initial);
     void doubt(const UnknownEpoch& e);
     bool needs_copy() const;
+    bool needs_backfill();
+    void backfill();
+    [[noreturn]] void backfill_again(const std::string& prefix, const std::string& why);
     // consume.cpp: messages in, acknowledgements out
     void consume();
     void receive(broker::Delivery&& delivery);
@@ -85,6 +89,7 @@ class Session {
     Position position_;
     std::vector<Subscription> subscriptions_;
     std::vector<Table> tables_;
+    Handlers handlers_;
     std::optional<Decoder> decoder_;
 
     // Received and not applied.

@@ -117,8 +117,8 @@ void Session::write_spool(const Boundary& to, Writer::Mode mode) {
     writer_->prepare(touch, mode);
 
     replica_->exec("BEGIN");
-    if (!advance_position(*replica_, topic_, position_, to, rest))
-        throw Restart("the position was changed by somebody else");
+    if (!advance_position(*replica_, topic_, position_, to, rest, handlers_.version()))
+        throw Restart("the position or the handlers were changed");
     std::vector<std::unique_ptr<Message>> held;
     std::vector<const Event*> events;
     std::size_t bytes = 0, count = 0, transactions = 0;
@@ -126,13 +126,12 @@ void Session::write_spool(const Boundary& to, Writer::Mode mode) {
     const auto write = [&] {
         try {
             writer_->write(events, mode);
+            handlers_.call(*replica_, events, mode == Writer::Mode::one_by_one);
             notify_events(*replica_, events);
         } catch (const WriteError& e) {
             if (mode != Writer::Mode::one_by_one && e.cause.sqlstate() == "23505")
                 throw TryNext(e.what());
-            throw Halt("event " + std::string(e.event->id) + " (" + std::string(e.event->type) +
-                       "): " + e.event->table->name + ": " + e.cause.sqlstate() + " " + e.what() +
-                       (e.cause.detail().empty() ? "" : " (" + e.cause.detail() + ")"));
+            throw Halt(describe(e));
         }
         held.clear();
         events.clear();
@@ -158,6 +157,12 @@ void Session::write_spool(const Boundary& to, Writer::Mode mode) {
                            ". To copy the table anew: UPDATE cqrs.subscription_state SET state = "
                            "'pending' WHERE prefix = '" +
                            e.table->prefix + "'.");
+            if (handlers_.order(e)) {
+                const std::string what =
+                    "event " + std::string(e.id) + " (" + std::string(e.type) + ")";
+                replica_->exec("ROLLBACK");
+                backfill_again(std::string(e.prefix), what);
+            }
             transactions += e.lsn != lsn;
             lsn = e.lsn;
             ++count;

@@ -30,11 +30,17 @@ struct TryNext : std::runtime_error {
 
 // The server refused one event for good.
 struct WriteError : std::runtime_error {
-    WriteError(const Event& event_, const postgres::Error& cause_)
-        : std::runtime_error(cause_.what()), event(&event_), cause(cause_) {}
+    WriteError(const Event& event_, const postgres::Error& cause_, std::string handler_ = {})
+        : std::runtime_error(cause_.what()),
+          event(&event_),
+          cause(cause_),
+          handler(std::move(handler_)) {}
     const Event* event;
     postgres::Error cause;
+    std::string handler;  // whose call it was; "": a row of event->table
 };
+// For people: event, table or handler, column, reason, statement.
+std::string describe(const WriteError& error);
 
 class Writer {
   public:

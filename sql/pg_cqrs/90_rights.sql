@@ -1,10 +1,11 @@
--- Rights: everybody may see the two status views; the rest is granted to whom it concerns.
+-- Rights: everybody may see the status views; the rest is granted to whom it concerns.
 
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA cqrs FROM PUBLIC;
 REVOKE ALL ON ALL TABLES IN SCHEMA cqrs FROM PUBLIC;
 GRANT USAGE ON SCHEMA cqrs TO PUBLIC;
-GRANT SELECT ON cqrs.publication_status, cqrs.subscription_status TO PUBLIC;
+GRANT SELECT ON cqrs.publication_status, cqrs.subscription_status, cqrs.handler_status TO PUBLIC;
 -- It only asks, and takes a lock that a writer of the table takes anyway.
 GRANT EXECUTE ON FUNCTION cqrs.require_primary(regclass) TO PUBLIC;
 GRANT SELECT ON cqrs.published, cqrs.relay_state, cqrs.replica_identity, cqrs.subscription,
-                cqrs.subscription_state, cqrs.position, cqrs.incidents TO pg_monitor;
+                cqrs.subscription_state, cqrs.position, cqrs.incidents,
+                cqrs.handler, cqrs.handler_state TO pg_monitor;
