@@ -140,6 +140,43 @@ void before_drop_index(const DropStmt* statement) {
     }
 }
 
+// Postgres cannot decode changes of cqrs.published once that table is gone: a slot that has them
+// before it would fail with every attempt, and keep WAL, until somebody drops it.
+void before_drop_extension(const DropStmt* statement) {
+    bool ours = false;
+    ListCell* cell;
+    foreach (cell, statement->objects) ours = ours || strcmp(strVal(lfirst(cell)), "pg_cqrs") == 0;
+    if (!ours) return;
+    CatalogWriter writer = begin_catalog_write();
+    uint64 count = catalog_execute(
+        "SELECT slot_name, plugin FROM pg_catalog.pg_get_replication_slots()"
+        " WHERE datoid OPERATOR(pg_catalog.=) (SELECT oid FROM pg_catalog.pg_database"
+        "   WHERE datname OPERATOR(pg_catalog.=) pg_catalog.current_database())"
+        " ORDER BY plugin OPERATOR(pg_catalog.=) 'pg_cqrs', slot_name",
+        0, nullptr, nullptr);
+    SPITupleTable* rows = SPI_tuptable;
+    for (uint64 i = 0; i < count; i++) {
+        char* slot = SPI_getvalue(rows->vals[i], rows->tupdesc, 1);
+        char* plugin = SPI_getvalue(rows->vals[i], rows->tupdesc, 2);
+        if (strcmp(plugin, "pg_cqrs") == 0)
+            ereport(ERROR,
+                    (errcode(ERRCODE_OBJECT_IN_USE),
+                     errmsg("cannot drop extension pg_cqrs while replication slot \"%s\" uses it",
+                            slot),
+                     errdetail("The slot could not be read any further."),
+                     errhint("Stop the relay, then SELECT pg_drop_replication_slot(%s);",
+                             quote_literal_cstr(slot))));
+        ereport(
+            WARNING,
+            (errmsg("replication slot \"%s\" (%s) may not be readable any further", slot, plugin),
+             errdetail("No slot of this database can be read over changes of cqrs.published, "
+                       "once that table is gone."),
+             errhint("Before the extension is dropped, let whoever reads the slot come past "
+                     "the last cqrs.publish() or unpublish().")));
+    }
+    end_catalog_write(writer);
+}
+
 // What a DROP removed: tables first, then what their disappearance and that of keys means.
 void after_drop() {
     CatalogWriter writer = begin_catalog_write();
@@ -281,7 +318,9 @@ Datum cqrs_on_ddl(PG_FUNCTION_ARGS) {
             auto* drop = reinterpret_cast<DropStmt*>(data->parsetree);
             if (IsA(drop, DropStmt) && drop->removeType == OBJECT_INDEX)
                 cqrs::before_drop_index(drop);
-            else
+            else if (IsA(drop, DropStmt) && drop->removeType == OBJECT_EXTENSION)
+                cqrs::before_drop_extension(drop);
+            if (!IsA(drop, DropStmt) || drop->removeType != OBJECT_INDEX)
                 cqrs::remember_partitions();
         } else if (strcmp(data->event, "sql_drop") == 0)
             cqrs::after_drop();

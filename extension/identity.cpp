@@ -255,6 +255,17 @@ void warn_of_deferred_constraints(Oid relation) {
     relation_close(rel, NoLock);
 }
 
+void warn_of_children(Oid relation) {
+    if (get_rel_relkind(relation) == RELKIND_PARTITIONED_TABLE) return;
+    List* children = find_inheritance_children(relation, NoLock);
+    if (children == NIL) return;
+    ereport(WARNING, (errmsg("%s, which inherits from %s, is not published with it",
+                             table_name(linitial_oid(children)), table_name(relation)),
+                      errdetail("Children by inheritance are tables of their own; %d of them.",
+                                list_length(children)),
+                      errhint("Publish each child whose rows matter, under a prefix of its own.")));
+}
+
 void check_prefix(const char* prefix) {
     if (prefix == nullptr)
         ereport(ERROR,

@@ -22,6 +22,9 @@ void check_table(Oid relation, Use use);
 // The applier's sessions write as a replica, where Postgres does not check these again at commit.
 void warn_of_deferred_constraints(Oid relation);
 
+// Children by inheritance are tables of their own, also to a replica.
+void warn_of_children(Oid relation);
+
 // ERROR (22023) unless well-formed; ERROR (22004) if nullptr.
 void check_prefix(const char* prefix);
 

@@ -108,6 +108,7 @@ void store(const Request& request, Use use) {
     const char* name = table_name(request.relation);
     lock_for(request, use);
     if (use == Use::subscribe) warn_of_deferred_constraints(request.relation);
+    if (use == Use::publish) warn_of_children(request.relation);
     CatalogWriter writer = begin_catalog_write();
     Existing existing = find_existing(request, statements.find);
     if (existing.prefix != nullptr)

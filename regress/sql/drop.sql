@@ -36,6 +36,18 @@ SELECT prefix FROM cqrs.subscription;
 CREATE EXTENSION parking;
 SELECT count(create_parking_slot('Slot ' || n)) FROM generate_series(1, 3) n;
 DROP EXTENSION pg_cqrs;
+-- Not while a slot decodes with it; other slots deserve a word.
+SELECT 'init' FROM pg_create_logical_replication_slot('regress_drop_other', 'test_decoding');
+SELECT 'init' FROM pg_create_logical_replication_slot('regress_drop', 'pg_cqrs');
+SELECT cqrs.publish('own', 'own', notify => true);
+DROP EXTENSION pg_cqrs CASCADE;
+DROP EXTENSION parking, pg_cqrs;
+SELECT count(*) FROM pg_logical_slot_get_changes('regress_drop', NULL, NULL);
+SELECT pg_drop_replication_slot('regress_drop');
+BEGIN;
+DROP EXTENSION parking, pg_cqrs;
+ROLLBACK;
+SELECT pg_drop_replication_slot('regress_drop_other');
 DROP EXTENSION pg_cqrs CASCADE;
 SELECT * FROM own;
 ALTER TABLE own DROP CONSTRAINT own_pkey;

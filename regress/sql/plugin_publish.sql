@@ -124,6 +124,8 @@ SELECT cqrs.publish('t', 't');
 INSERT INTO t VALUES (0);
 SELECT substring(data FROM '"data".*') FROM pg_logical_slot_get_changes('plugin_gone', NULL, NULL);
 INSERT INTO t VALUES (1);
+DROP EXTENSION pg_cqrs;    -- refused, unless somebody insists
+ALTER EVENT TRIGGER cqrs_ddl_start DISABLE;
 DROP EXTENSION pg_cqrs;
 INSERT INTO t VALUES (2);
 SELECT data FROM pg_logical_slot_get_changes('plugin_gone', NULL, NULL);

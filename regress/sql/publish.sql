@@ -147,3 +147,11 @@ DROP SCHEMA pub CASCADE;
 DROP OWNED BY regress_publisher, regress_other;
 DROP ROLE regress_publisher, regress_other;
 SELECT prefix FROM cqrs.published;
+
+-- Children by inheritance are not published with their parent; a partition is.
+CREATE TABLE regress_pub_parent (id int PRIMARY KEY);
+CREATE TABLE regress_pub_child () INHERITS (regress_pub_parent);
+CREATE TABLE regress_pub_child2 () INHERITS (regress_pub_parent);
+SELECT cqrs.publish('regress_pub_parent', 'regress_parent');
+SELECT cqrs.unpublish('regress_pub_parent');
+DROP TABLE regress_pub_parent CASCADE;
