@@ -59,8 +59,11 @@ class Control {
     // The worker says what can be broken off; null: nothing.
     void set_postgres(const postgres::Connection* connection) {
         const std::lock_guard lock(mutex_);
-        canceller_.reset();
-        if (connection) canceller_.emplace(*connection);
+        // Not reset() and emplace(): GCC 14 takes that for the use of something uninitialized.
+        if (connection)
+            canceller_ = postgres::Canceller(*connection);
+        else
+            canceller_.reset();
     }
     void set_broker(broker::Connection* connection) {
         const std::lock_guard lock(mutex_);
