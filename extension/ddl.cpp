@@ -281,6 +281,15 @@ void after_alter_table(const AlterTableStmt* statement) {
     }
 }
 
+// Rows have values under a name that no event of theirs has.
+void after_rename(const RenameStmt* statement) {
+    if (statement->renameType != OBJECT_COLUMN || statement->relation == nullptr) return;
+    Published row;
+    Oid relation = RangeVarGetRelid(statement->relation, NoLock, true);
+    Oid root = OidIsValid(relation) ? published_root(relation, &row) : InvalidOid;
+    if (OidIsValid(root)) resync_at_commit(root, "a column was renamed");
+}
+
 void after_create_table(const CreateStmt* statement) {
     if (statement->partbound == nullptr) return;
     Oid relation = RangeVarGetRelid(statement->relation, NoLock, true);
@@ -328,6 +337,8 @@ Datum cqrs_on_ddl(PG_FUNCTION_ARGS) {
             cqrs::before_rewrite();
         else if (IsA(data->parsetree, AlterTableStmt))
             cqrs::after_alter_table(reinterpret_cast<AlterTableStmt*>(data->parsetree));
+        else if (IsA(data->parsetree, RenameStmt))
+            cqrs::after_rename(reinterpret_cast<RenameStmt*>(data->parsetree));
         else if (IsA(data->parsetree, CreateStmt))
             cqrs::after_create_table(reinterpret_cast<CreateStmt*>(data->parsetree));
         return (Datum)0;

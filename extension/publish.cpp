@@ -23,7 +23,21 @@ struct Request {
     Oid relation;
     char* prefix;
     bool notify;
+    char* schema;  // of a subscription
 };
+
+// What a subscription does about columns that only the primary has.
+char* checked_schema(Datum schema, bool no_schema) {
+    if (no_schema)
+        ereport(ERROR,
+                (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("schema must not be NULL")));
+    char* wanted = TextDatumGetCString(schema);
+    if (strcmp(wanted, "stop") != 0 && strcmp(wanted, "follow") != 0 &&
+        strcmp(wanted, "ignore") != 0)
+        ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+                        errmsg("schema must be stop, follow or ignore, not \"%s\"", wanted)));
+    return wanted;
+}
 
 Request checked_request(Datum relation, bool no_relation, Datum prefix, bool no_prefix,
                         Datum notify, bool no_notify) {
@@ -34,7 +48,7 @@ Request checked_request(Datum relation, bool no_relation, Datum prefix, bool no_
         ereport(ERROR,
                 (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("notify must not be NULL")));
     Request request{DatumGetObjectId(relation), no_prefix ? nullptr : TextDatumGetCString(prefix),
-                    DatumGetBool(notify)};
+                    DatumGetBool(notify), pstrdup("")};
     check_prefix(request.prefix);
     check_owner(request.relation);
     return request;
@@ -55,12 +69,13 @@ void lock_for(const Request& request, Use use) {
 struct Existing {
     bool same;     // relation and prefix in one row
     bool notify;   // of that row
+    char* schema;  // likewise, or nullptr
     char* prefix;  // the relation's other prefix, or nullptr
     Oid relation;  // the prefix' other relation, or InvalidOid
 };
 
 Existing find_existing(const Request& request, const char* sql) {
-    Existing found{false, false, nullptr, InvalidOid};
+    Existing found{false, false, nullptr, nullptr, InvalidOid};
     Oid types[] = {REGCLASSOID, TEXTOID};
     Datum arguments[] = {ObjectIdGetDatum(request.relation), CStringGetTextDatum(request.prefix)};
     uint64 rows = catalog_execute(sql, 2, types, arguments);
@@ -73,6 +88,7 @@ Existing find_existing(const Request& request, const char* sql) {
         if (relation == request.relation && strcmp(prefix, request.prefix) == 0) {
             found.same = true;
             found.notify = DatumGetBool(SPI_getbinval(row, desc, 3, &is_null));
+            found.schema = SPI_getvalue(row, desc, 4);
         } else if (relation == request.relation) {
             found.prefix = prefix;
         } else {
@@ -83,25 +99,26 @@ Existing find_existing(const Request& request, const char* sql) {
 }
 
 struct Statements {
-    const char *find, *insert, *set_notify;
+    const char *find, *insert, *update;
 };
 
 constexpr Statements publish_statements = {
-    "SELECT relation, prefix, notify FROM cqrs.published "
+    "SELECT relation, prefix, notify, '' FROM cqrs.published "
     "WHERE relation OPERATOR(pg_catalog.=) $1 OR prefix OPERATOR(pg_catalog.=) $2",
     "INSERT INTO cqrs.published (relation, prefix, notify, by_extension) VALUES ($1, $2, $3, $4)",
     "UPDATE cqrs.published SET notify = $3 WHERE relation OPERATOR(pg_catalog.=) $1 "
     "AND prefix OPERATOR(pg_catalog.=) $2 AND $4 IS NOT NULL"};
 
 constexpr Statements subscribe_statements = {
-    "SELECT relation, prefix, notify FROM cqrs.subscription "
+    "SELECT relation, prefix, notify, schema FROM cqrs.subscription "
     "WHERE relation OPERATOR(pg_catalog.=) $1 OR prefix OPERATOR(pg_catalog.=) $2",
-    "INSERT INTO cqrs.subscription (relation, prefix, notify, by_extension) VALUES ($1, $2, $3, "
-    "$4)",
-    "UPDATE cqrs.subscription SET notify = $3 WHERE relation OPERATOR(pg_catalog.=) $1 "
+    "INSERT INTO cqrs.subscription (relation, prefix, notify, by_extension, schema) "
+    "VALUES ($1, $2, $3, $4, $5)",
+    "UPDATE cqrs.subscription SET notify = $3, schema = $5 WHERE relation OPERATOR(pg_catalog.=) "
+    "$1 "
     "AND prefix OPERATOR(pg_catalog.=) $2 AND $4 IS NOT NULL"};
 
-// Once is enough: the same call again changes nothing, but may change notify.
+// Once is enough: the same call again changes nothing, but may change notify and schema.
 void store(const Request& request, Use use) {
     const Statements& statements = use == Use::publish ? publish_statements : subscribe_statements;
     const char* participle = use == Use::publish ? "published" : "subscribed";
@@ -130,13 +147,16 @@ void store(const Request& request, Use use) {
                            "and with it the order of both tables' events.",
                            request.prefix)
                  : errhint("SELECT cqrs.unsubscribe('%s'); first.", request.prefix)));
-    Oid types[] = {REGCLASSOID, TEXTOID, BOOLOID, BOOLOID};
+    // The last is for subscriptions alone.
+    Oid types[] = {REGCLASSOID, TEXTOID, BOOLOID, BOOLOID, TEXTOID};
     Datum arguments[] = {ObjectIdGetDatum(request.relation), CStringGetTextDatum(request.prefix),
-                         BoolGetDatum(request.notify), BoolGetDatum(creating_extension)};
+                         BoolGetDatum(request.notify), BoolGetDatum(creating_extension),
+                         CStringGetTextDatum(request.schema)};
+    const int count = use == Use::publish ? 4 : 5;
     if (!existing.same)
-        catalog_execute(statements.insert, 4, types, arguments);
-    else if (existing.notify != request.notify)
-        catalog_execute(statements.set_notify, 4, types, arguments);
+        catalog_execute(statements.insert, count, types, arguments);
+    else if (existing.notify != request.notify || strcmp(existing.schema, request.schema) != 0)
+        catalog_execute(statements.update, count, types, arguments);
     else
         ereport(NOTICE, (errmsg("table %s is already %s as \"%s\", nothing to do", name, participle,
                                 request.prefix)));
@@ -157,9 +177,11 @@ Datum cqrs_publish(PG_FUNCTION_ARGS) {
 
 Datum cqrs_subscribe(PG_FUNCTION_ARGS) {
     return cqrs::guarded([&] {
-        cqrs::store(cqrs::checked_request(PG_GETARG_DATUM(1), PG_ARGISNULL(1), PG_GETARG_DATUM(0),
-                                          PG_ARGISNULL(0), PG_GETARG_DATUM(2), PG_ARGISNULL(2)),
-                    cqrs::Use::subscribe);
+        auto request =
+            cqrs::checked_request(PG_GETARG_DATUM(1), PG_ARGISNULL(1), PG_GETARG_DATUM(0),
+                                  PG_ARGISNULL(0), PG_GETARG_DATUM(2), PG_ARGISNULL(2));
+        request.schema = cqrs::checked_schema(PG_GETARG_DATUM(3), PG_ARGISNULL(3));
+        cqrs::store(request, cqrs::Use::subscribe);
         return (Datum)0;
     });
 }

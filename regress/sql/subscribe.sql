@@ -37,6 +37,8 @@ SELECT refusal($$SELECT cqrs.subscribe('cqrs.x', 'good')$$);
 SELECT refusal($$SELECT cqrs.subscribe(NULL, 'good')$$);
 SELECT refusal($$SELECT cqrs.subscribe('x', NULL)$$);
 SELECT refusal($$SELECT cqrs.subscribe('x', 'good', NULL)$$);
+SELECT refusal($$SELECT cqrs.subscribe('x', 'good', schema => NULL)$$);
+SELECT refusal($$SELECT cqrs.subscribe('x', 'good', schema => 'guess')$$);
 SELECT cqrs.subscribe('nothing', 'nothing');
 SELECT cqrs.subscribe('deferred', 'deferred_unique');
 
@@ -44,6 +46,8 @@ SELECT cqrs.subscribe('deferred', 'deferred_unique');
 SELECT cqrs.subscribe('good', 'good');
 SELECT cqrs.subscribe('good', 'good');
 SELECT cqrs.subscribe('good', 'good', notify => true);
+SELECT cqrs.subscribe('good', 'good', notify => true, schema => 'follow');
+SELECT cqrs.subscribe('good', 'good', notify => true, schema => 'follow');
 SELECT refusal($$SELECT cqrs.subscribe('good', 'other')$$);
 SELECT refusal($$SELECT cqrs.subscribe('better', 'good')$$);
 SELECT cqrs.subscribe('good.other', 'other');
@@ -51,7 +55,7 @@ SELECT cqrs.subscribe('good.other', 'other');
 -- pending, live, stopped.
 \pset format aligned
 \pset tuples_only off
-SELECT prefix, relation, topic, notify, by_extension FROM cqrs.subscription ORDER BY prefix;
+SELECT prefix, relation, topic, notify, schema, by_extension FROM cqrs.subscription ORDER BY prefix;
 INSERT INTO cqrs.position (topic, source, epoch, sequence, lsn) VALUES ('good', '/x', 1, 5, '0/10');
 INSERT INTO cqrs.subscription_state VALUES ('good', 'good', 'live', '0/8');
 SELECT * FROM cqrs.subscription_status WHERE topic = 'good' ORDER BY prefix;

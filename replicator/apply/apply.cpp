@@ -21,7 +21,7 @@ using namespace cqrs::apply;
 
 // What a worker has to hear of: its prefixes, their tables, and orders to copy.
 struct Wanted {
-    std::string relation;
+    std::string relation, schema;
     bool notify = false, needs_copy = false;
 };
 using Prefixes = std::map<std::string, Wanted>;
@@ -36,7 +36,8 @@ bool worth_waking(const Topic& known, const Topic& wanted_now) {
     for (const auto& [prefix, wanted] : now) {
         const auto it = before.find(prefix);
         if (it == before.end() || it->second.relation != wanted.relation ||
-            it->second.notify != wanted.notify || (wanted.needs_copy && !it->second.needs_copy))
+            it->second.notify != wanted.notify || it->second.schema != wanted.schema ||
+            (wanted.needs_copy && !it->second.needs_copy))
             return true;
     }
     return false;
@@ -108,13 +109,14 @@ class Supervisor {
 
     void look(postgres::Connection& connection) {
         const auto rows = connection.exec(
-            "SELECT s.topic, s.prefix, s.relation::oid, s.notify, "
+            "SELECT s.topic, s.prefix, s.relation::oid, s.schema, s.notify, "
             "ss.prefix IS NULL OR ss.state <> 'live' OR ss.relation <> s.relation "
             "FROM cqrs.subscription s LEFT JOIN cqrs.subscription_state ss USING (prefix)");
         std::map<std::string, Topic> wanted;
         for (int i = 0; i < rows.rows(); ++i)
             wanted[std::string(rows.get(i, 0))].prefixes[std::string(rows.get(i, 1))] = {
-                std::string(rows.get(i, 2)), rows.get_bool(i, 3), rows.get_bool(i, 4)};
+                std::string(rows.get(i, 2)), std::string(rows.get(i, 3)), rows.get_bool(i, 4),
+                rows.get_bool(i, 5)};
         const auto handlers = connection.exec(
             "SELECT topic, string_agg(concat_ws(' ', pattern, handler::oid, backfill, "
             "registered_at), ',' ORDER BY registered_at, pattern, handler::oid) FROM cqrs.handler "

@@ -27,7 +27,7 @@ std::array<Writer::Mode, 3> ladder(std::size_t events) {
 
 }  // namespace
 
-std::string describe(const WriteError& failed) {
+std::string describe(const WriteError& failed, const std::string& column) {
     const Event& e = *failed.event;
     const Error& error = failed.cause;
     std::string text = "event " + std::string(e.id) + " (" + std::string(e.type) + "): ";
@@ -35,13 +35,25 @@ std::string describe(const WriteError& failed) {
         text += "handler " + failed.handler;
     else if (e.table)
         text += e.table->name;
-    if (!error.column().empty()) text += ", column " + error.column();
+    if (!error.column().empty() || !column.empty())
+        text += ", column " + (column.empty() ? error.column() : column);
     if (!error.constraint().empty()) text += ", constraint " + error.constraint();
     text += ": " + error.sqlstate() + " " + error.what();
     if (!error.detail().empty()) text += " (" + error.detail() + ")";
     if (!failed.handler.empty() && !error.context().empty()) text += " [" + error.context() + "]";
     if (!error.hint().empty()) text += ". " + error.hint();
     return text;
+}
+
+// Outside a transaction.
+std::string Session::explain(const WriteError& e) {
+    const bool misfit = e.handler.empty() && e.event->table && e.cause.sqlstate().starts_with("22");
+    return describe(e, misfit ? misfit_column(*e.event) : "");
+}
+
+bool follows(const WriteError& e) {
+    return e.handler.empty() && e.event->table && e.event->table->follow &&
+           (e.cause.sqlstate().starts_with("22") || e.cause.sqlstate() == "23502");
 }
 
 // The end of the last transaction before that of events[at]; sequence 0 if there is none.
@@ -62,6 +74,23 @@ void Session::apply_complete() {
                          [&](const Event* e) { return e->sequence > to.sequence; }) -
             events.begin()));
     };
+    const auto apply_until = [&](const Boundary& end) {
+        // What came before the transaction of an event that fails is right, unless it fails too.
+        std::string failure, misfit;
+        for (Boundary to = end; to.sequence != 0;) {
+            try {
+                apply_events(until(to), to);
+                break;
+            } catch (const WriteError& e) {
+                failure = explain(e);
+                misfit = follows(e) ? e.event->table->prefix : "";
+                const auto at = std::find(events.begin(), events.end(), e.event) - events.begin();
+                to = boundary_before(events, static_cast<std::size_t>(at));
+            }
+        }
+        if (!misfit.empty()) throw SchemaDiffers(failure, misfit);
+        if (!failure.empty()) throw Halt(failure);
+    };
     // Events that are orders to the applier, not rows.
     for (std::size_t i = 0; i < events.size(); ++i) {
         const Event& e = *events[i];
@@ -71,7 +100,7 @@ void Session::apply_complete() {
         const std::string prefix(e.prefix);
         const Verb verb = e.verb;
         if (const Boundary before = boundary_before(events, i); before.sequence)
-            apply_events(until(before), before);
+            apply_until(before);
         if (!of_table) backfill_again(prefix, "event " + id + " (" + type + ")");
         if (verb == Verb::resync)
             throw NeedCopy("event " + id + " (" + type + "): " + detail, {prefix});
@@ -81,19 +110,7 @@ void Session::apply_complete() {
                    "'pending' WHERE prefix = '" +
                    prefix + "'.");
     }
-    // What came before the transaction of an event that fails is right, unless it fails too.
-    std::string failure;
-    for (Boundary to = complete_to_; to.sequence != 0;) {
-        try {
-            apply_events(until(to), to);
-            break;
-        } catch (const WriteError& e) {
-            failure = describe(e);
-            const auto at = std::find(events.begin(), events.end(), e.event) - events.begin();
-            to = boundary_before(events, static_cast<std::size_t>(at));
-        }
-    }
-    if (!failure.empty()) throw Halt(failure);
+    apply_until(complete_to_);
 }
 
 void Session::apply_events(std::span<const Event* const> events, const Boundary& to) {

@@ -21,6 +21,15 @@ struct Halt : std::runtime_error {
     using std::runtime_error::runtime_error;
 };
 
+// The event and the replica's table do not fit, and what the subscription says about that
+// (cqrs.subscription.schema) is to be done. Unhandled it is a Halt.
+struct SchemaDiffers : Halt {
+    SchemaDiffers(const std::string& what, std::string prefix_, std::string column_ = {})
+        : Halt(what), prefix(std::move(prefix_)), column(std::move(column_)) {}
+    std::string prefix;
+    std::string column;  // that the replica lacks; "": a value does not fit its column
+};
+
 // The stream alone does not lead to the right rows: copy from the primary.
 struct NeedCopy : std::runtime_error {
     // prefixes empty: the whole topic, whose position starts anew.

@@ -1,8 +1,11 @@
 #include "apply/message.hpp"
 
 #include <simdjson.h>
+#include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <mutex>
+#include <set>
 
 #include "apply/handlers.hpp"
 #include "broker/names.hpp"
@@ -65,6 +68,8 @@ MessageHead read_head(const broker::Headers& headers) {
 }
 
 struct Decoder::State {
+    static constexpr std::uint32_t ignored = UINT32_MAX;  // a column that the replica does without
+
     // Events of a table come with the same columns in the same order: the place of the last match
     // saves the lookup.
     struct Expected {
@@ -96,6 +101,7 @@ struct Decoder::State {
     Field field(ondemand::value value, bool json, bool json_null, Arena& arena);
     std::uint32_t column(Known& k, std::size_t at, ondemand::field& field, const Message& message,
                          const Event& event);
+    std::uint32_t unknown(Known& k, const std::string& name, const Event& event);
     const Field* row(ondemand::object object, Known& k, Message& message, const Event& event);
     void read_json_nulls(std::string_view text, const Table& table, Arena& arena);
     const Field* old_key(std::string_view text, Known& k, Message& message, const Event& event);
@@ -179,12 +185,7 @@ std::uint32_t Decoder::State::column(Known& k, std::size_t at, ondemand::field& 
         return k.order[at].column;
     const std::string name(field.unescaped_key().value());
     const auto column = k.table->find(name);
-    if (!column)
-        throw Halt(
-            "event " + std::string(event.id) + " (" + std::string(event.type) +
-            "): " + k.table->name + " has no column " + postgres::quote_identifier(name) +
-            ". Add it as on the primary (ALTER TABLE ... ADD COLUMN); the applier goes on by "
-            "itself.");
+    if (!column) return unknown(k, name, event);
     if (k.order.size() <= at) k.order.resize(at + 1);
     // Only where escaped and unescaped are the same bytes.
     if (std::none_of(name.begin(), name.end(), [](char c) { return c == '"' || c == '\\'; }) &&
@@ -194,6 +195,21 @@ std::uint32_t Decoder::State::column(Known& k, std::size_t at, ondemand::field& 
     return *column;
 }
 
+std::uint32_t Decoder::State::unknown(Known& k, const std::string& name, const Event& event) {
+    if (!k.table->ignore_unknown)
+        throw SchemaDiffers("event " + std::string(event.id) + " (" + std::string(event.type) +
+                                "): " + k.table->name + " has no column " +
+                                postgres::quote_identifier(name),
+                            k.table->prefix, name);
+    static std::mutex mutex;
+    static std::set<std::string> said;
+    const std::lock_guard lock(mutex);
+    if (said.insert(k.table->name + " " + name).second)
+        spdlog::warn("apply: {} has no column {}, which the primary has: its values are ignored",
+                     k.table->name, postgres::quote_identifier(name));
+    return ignored;
+}
+
 const Field* Decoder::State::row(ondemand::object object, Known& k, Message& message,
                                  const Event& event) {
     Field* fields = message.arena.array<Field>(k.table->columns.size());
@@ -201,6 +217,7 @@ const Field* Decoder::State::row(ondemand::object object, Known& k, Message& mes
     for (auto result : object) {
         ondemand::field f = take<ondemand::field>(std::move(result));
         const std::uint32_t c = column(k, at++, f, message, event);
+        if (c == ignored) continue;
         const Column& description = k.table->columns[c];
         if (description.generated) continue;
         const bool json_null = description.json && std::find(json_nulls.begin(), json_nulls.end(),
@@ -231,10 +248,12 @@ const Field* Decoder::State::old_key(std::string_view text, Known& k, Message& m
     Field* fields = message.arena.array<Field>(k.table->columns.size());
     for (auto result : document.get_object()) {
         ondemand::field f = take<ondemand::field>(std::move(result));
-        const auto c = k.table->find(std::string_view(f.unescaped_key().value()));
-        if (!c)
-            throw Halt("event " + std::string(event.id) + " (" + std::string(event.type) +
-                       "): " + k.table->name + " lacks a column of the primary's replica identity");
+        const std::string name(f.unescaped_key().value());
+        const auto c = k.table->find(name);
+        if (!c) {
+            unknown(k, name, event);
+            continue;
+        }
         if (k.table->columns[*c].generated) continue;
         fields[*c] = field(f.value(), k.table->columns[*c].json, false, message.arena);
     }

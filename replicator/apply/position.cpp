@@ -40,7 +40,7 @@ std::vector<Subscription> load_subscriptions(Connection& connection, const std::
     const auto rows = connection.query(
         "SELECT s.prefix, s.relation::oid, s.notify, "
         "ss.prefix IS NULL OR ss.state <> 'live' OR ss.relation <> s.relation, "
-        "coalesce(ss.snapshot_lsn, '0/0') "
+        "coalesce(ss.snapshot_lsn, '0/0'), s.schema "
         "FROM cqrs.subscription s LEFT JOIN cqrs.subscription_state ss ON ss.prefix = s.prefix "
         "WHERE s.topic = $1 ORDER BY s.prefix",
         {topic});
@@ -52,6 +52,7 @@ std::vector<Subscription> load_subscriptions(Connection& connection, const std::
         s.notify = rows.get_bool(i, 2);
         s.needs_copy = rows.get_bool(i, 3);
         s.snapshot_lsn = parse_lsn(rows.get(i, 4));
+        s.schema = rows.get(i, 5);
         out.push_back(std::move(s));
     }
     return out;

@@ -25,6 +25,7 @@ struct Subscription {
     std::string prefix;
     std::uint32_t relation = 0;
     bool notify = false;
+    std::string schema;  // stop, follow, ignore
     bool needs_copy = true;
     std::uint64_t snapshot_lsn = 0;
 };

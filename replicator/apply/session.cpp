@@ -62,6 +62,8 @@ void Session::load() {
     for (const Subscription& s : subscriptions_) {
         Table table = load_table(*replica_, s.relation, s.prefix);
         table.notify = s.notify;
+        table.follow = s.schema == "follow";
+        table.ignore_unknown = s.schema == "ignore";
         table.snapshot_lsn = s.snapshot_lsn;
         copy_lsn_ = std::max(copy_lsn_, s.snapshot_lsn);
         tables_.push_back(std::move(table));
@@ -139,9 +141,11 @@ void Session::copy(const NeedCopy& need, bool initial) {
             std::find(need.prefixes.begin(), need.prefixes.end(), s.prefix) != need.prefixes.end();
         if (!asked && !whole) continue;
         for (const Table& t : tables_)
-            if (t.prefix == s.prefix) targets.push_back({s.prefix, t.name});
+            if (t.prefix == s.prefix) targets.push_back({s.prefix, t.name, t.ignore_unknown});
         copied.push_back(&s);
     }
+    for (const Subscription* s : copied)
+        if (s->schema == "follow") follow(s->prefix);
     replica_->exec("BEGIN");
     const CopyReport report = copy_snapshot(settings.database_url, *replica_, targets,
                                             {settings.slot, need.epoch}, control_.stop);
@@ -164,6 +168,14 @@ void Session::copy(const NeedCopy& need, bool initial) {
         context_.metrics
             .counter("cqrs_apply_resyncs_total", "Copies that healed a topic", {{"topic", topic_}})
             .Increment();
+}
+
+void Session::heal(const NeedCopy& need) {
+    try {
+        copy(need, false);
+    } catch (const UnknownEpoch& e) {
+        doubt(e);
+    }
 }
 
 // Messages of an epoch that the primary has never had: whoever sends them, it is not its relay.
@@ -257,14 +269,15 @@ void Session::run() {
             }
             consume();
             return;
+        } catch (const SchemaDiffers& difference) {
+            close_broker();
+            if (replica_->in_transaction()) replica_->exec("ROLLBACK");
+            adapt(difference);
+            control_.wait(copies.next());
         } catch (const NeedCopy& need) {
             close_broker();
             if (replica_->in_transaction()) replica_->exec("ROLLBACK");
-            try {
-                copy(need, false);
-            } catch (const UnknownEpoch& e) {
-                doubt(e);
-            }
+            heal(need);
             // A stream that keeps asking for copies must not copy without pause.
             control_.wait(copies.next());
         }

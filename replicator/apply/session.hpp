@@ -44,6 +44,13 @@ class Session {
     void close_broker();
     void copy(const NeedCopy& need, bool initial);
     void doubt(const UnknownEpoch& e);
+    void heal(const NeedCopy& need);
+    // adapt.cpp: other columns than the primary's
+    void adapt(const SchemaDiffers& difference);
+    void follow(const std::string& prefix);
+    std::string misfit_column(const Event& event);
+    std::string explain(const WriteError& error);
+    const Table* table_of(const std::string& prefix) const;
     bool needs_copy() const;
     bool needs_backfill();
     void backfill();

@@ -62,7 +62,7 @@ std::string column_list(const std::vector<Column>& primary, const std::vector<Co
         auto found = std::find_if(replica.begin(), replica.end(), same);
         if (found == replica.end()) {
             // A generated column carries nothing of its own.
-            if (column.generated) continue;
+            if (column.generated || target.ignore_unknown) continue;
             throw Error(Remedy::stop, "42703",
                         fmt::format("table {} of the replica has no column {}", target.relation,
                                     postgres::quote_identifier(column.name)),

@@ -16,6 +16,7 @@ struct CopyTarget {
         prefix;  // found in cqrs.published on the primary; copies nothing if it is not there
     std::string
         relation;  // on the replica, qualified and quoted (regclass::text under an empty path)
+    bool ignore_unknown = false;  // columns that only the primary has are left out
 };
 
 // Which stream the copy shall join.

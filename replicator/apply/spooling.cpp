@@ -131,7 +131,9 @@ void Session::write_spool(const Boundary& to, Writer::Mode mode) {
         } catch (const WriteError& e) {
             if (mode != Writer::Mode::one_by_one && e.cause.sqlstate() == "23505")
                 throw TryNext(e.what());
-            throw Halt(describe(e));
+            replica_->exec("ROLLBACK");
+            if (follows(e)) throw SchemaDiffers(explain(e), e.event->table->prefix);
+            throw Halt(explain(e));
         }
         held.clear();
         events.clear();

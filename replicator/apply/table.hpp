@@ -38,6 +38,8 @@ struct Table {
     std::vector<Key> keys;  // the primary key first, then the replica identity, then others
     std::size_t key = 0;    // the one in use
     bool notify = false;
+    bool ignore_unknown = false;  // columns that only the primary has
+    bool follow = false;          // its columns become the primary's
     bool replace_only =
         false;  // UPDATE cannot express it (an identity ALWAYS column beside the key)
     std::uint64_t snapshot_lsn = 0;  // events up to here are in the copy already

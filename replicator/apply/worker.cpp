@@ -69,6 +69,8 @@ void Worker::session() {
     } catch (const postgres::Error& e) {
         if (control_.stop.requested()) return;
         std::string text = e.what();
+        if (!e.context().empty() && e.remedy() == postgres::Remedy::stop)
+            text += " (" + e.context() + ")";
         if (!e.hint().empty()) text += ". " + e.hint();
         if (e.remedy() != postgres::Remedy::stop) {
             unhealthy("replica or primary: " + text, false);

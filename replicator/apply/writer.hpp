@@ -40,7 +40,9 @@ struct WriteError : std::runtime_error {
     std::string handler;  // whose call it was; "": a row of event->table
 };
 // For people: event, table or handler, column, reason, statement.
-std::string describe(const WriteError& error);
+std::string describe(const WriteError& error, const std::string& column = {});
+// The event does not fit its table as it is, and the table's columns are to become the primary's.
+bool follows(const WriteError& error);
 
 class Writer {
   public:

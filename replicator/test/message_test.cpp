@@ -102,6 +102,20 @@ TEST_F(Decode, TakesAttributesApart) {
     EXPECT_EQ(e.table, &tables[0]);
 }
 
+TEST_F(Decode, UnknownColumnsAreIgnoredIfTheSubscriptionSaysSo) {
+    const std::string data = R"({"id":1,"new":{"a":[1]},"name":"x","newer":2})";
+    try {
+        row(data);
+        FAIL() << "an unknown column was accepted";
+    } catch (const SchemaDiffers& e) {
+        EXPECT_EQ(e.prefix, "parking");
+        EXPECT_EQ(e.column, "new");
+        EXPECT_NE(std::string(e.what()).find("0/20.1"), std::string::npos) << e.what();
+    }
+    tables[0].ignore_unknown = true;
+    EXPECT_EQ(row(data), "1 x - -");
+}
+
 TEST_F(Decode, ValuesAreAsPostgresPrintedThem) {
     EXPECT_EQ(row(R"({"id":1.10,"name":"a\"b\\c\u00e9\n","doc":null,"gen":"left out"})"),
               "1.10 a\"b\\c\u00e9\n NULL -");
