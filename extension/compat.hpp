@@ -8,6 +8,7 @@ extern "C" {
 #include "access/xlogdefs.h"
 #include "access/xloginsert.h"
 #include "access/xlogrecovery.h"
+#include "catalog/pg_attribute.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_control.h"
 #include "catalog/pg_proc.h"
@@ -64,6 +65,16 @@ inline HeapTuple decoded_tuple(ReorderBufferTupleBuf* buffer) {
     return buffer ? &buffer->tuple : nullptr;
 }
 #endif
+
+// A generated column without a value in its rows: from 18 on.
+inline bool is_virtual(Form_pg_attribute column) {
+#if PG_VERSION_NUM >= 180000
+    return column->attgenerated == ATTRIBUTE_GENERATED_VIRTUAL;
+#else
+    (void)column;
+    return false;
+#endif
+}
 
 // Core reports progress between the changes of a long transaction from 16 on; before, the plugin
 // must, or the walsender times out.

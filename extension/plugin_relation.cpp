@@ -126,11 +126,7 @@ int find_column(TupleDesc columns, const char* name, int guess) {
 }
 
 bool is_stored(Form_pg_attribute column) {
-    if (column->attisdropped) return false;
-#if PG_VERSION_NUM >= 180000
-    if (column->attgenerated == ATTRIBUTE_GENERATED_VIRTUAL) return false;
-#endif
-    return true;
+    return !column->attisdropped && !is_virtual(column);
 }
 
 void name_types(Table& table, std::string_view prefix) {
