@@ -62,7 +62,7 @@ class Run:
         self.incidents = collections.Counter()   # by kind of fault
         self._incident_seen = 0
         self._lossy = []                         # lossy faults of the last two steps
-        self._required = []                      # (topic, what was lost, last incident before)
+        self._required = []                      # (topic, what was lost, last incident before, events that had come again)
         self._epochs_seen = None
         self.steps = 0
 
@@ -78,14 +78,15 @@ class Run:
 
     def require_incident(self, topic, what, after):
         """What a fault took away for good must be written down as healed."""
-        self._required.append((topic, what, after))
+        self._required.append((topic, what, after, self.witness.again_of[topic]))
 
     def check_incidents(self, step):
         """Incidents since the last call belong to this step or the one before, if to any."""
         self._lossy = self._lossy[-1:] + [[p.fault for p in step.faults if p.fault.loses]]
         lossy = list(itertools.chain(*self._lossy))
-        for topic, what, after in self._required:
-            done = wait_until(lambda: self.system.query(
+        for topic, what, after, again in self._required:
+            # A relay that lost a connection in the same step sends again what was taken away.
+            done = wait_until(lambda: self.witness.again_of[topic] > again or self.system.query(
                 "replica", "SELECT what FROM cqrs.incidents WHERE topic = %s AND id > %s AND healed_at IS NOT NULL", topic, after), 30)
             if not done:
                 self.checker.fail(f"{what} ({topic}): passed over, no incident tells")

@@ -1,5 +1,6 @@
 """Another consumer, bound to everything: no event may be missing, invented, or different when it
 comes again. It is never harmed itself; its connection breaks with the broker."""
+import collections
 import hashlib
 import json
 import threading
@@ -34,6 +35,7 @@ class Witness(threading.Thread):
         self.ready = threading.Event()
         self.failures = []
         self.events = self.again = self.messages = 0
+        self.again_of = collections.Counter()  # by topic
 
     def stop(self):
         self._stopping.set()
@@ -92,6 +94,7 @@ class Witness(threading.Thread):
                 digest = hashlib.blake2b(raw, digest_size=8).digest()
                 if sequence <= len(digests):
                     self.again += 1
+                    self.again_of[topic] += 1
                     if digests[sequence - 1] not in (digest, b""):
                         self._fail(f"{where}: event {sequence} came again and is another: {raw[:300]}")
                     continue

@@ -33,12 +33,12 @@ class Writer(threading.Thread):
                     connection.autocommit = False
                 self._transaction(connection)
             except psycopg2.Error as error:
-                # The server is away or going, or we lost a deadlock.
+                # The server is away or going, or we lost a deadlock or a race for a key.
                 try:
                     connection.rollback()
                 except (psycopg2.Error, AttributeError):
                     connection = None
-                if error.pgcode and error.pgcode[:2] not in ("08", "25", "40", "53", "55", "57"):
+                if error.pgcode and error.pgcode[:2] not in ("08", "23", "25", "40", "53", "55", "57"):
                     self.error = f"{error.pgcode} {error}"
                     return
                 self._stopping.wait(0.1)

@@ -81,6 +81,7 @@ void Session::receive(broker::Delivery&& delivery) {
         }
         if (!position_.sequence) meet(message->head);
         if (message->head.last() < next_) {
+            check_duplicate(message->head);
             context_.metrics
                 .counter("cqrs_apply_duplicates_total", "Events that had been applied already",
                          {{"topic", topic_}})
@@ -129,7 +130,7 @@ bool Session::check_epoch(const MessageHead& head) {
                           ", which the primary does not know");
         throw NeedCopy("a new epoch began (" + std::to_string(head.epoch) + " after " +
                            std::to_string(*position_.epoch) + ")",
-                       {}, 0, 0, head.epoch);
+                       {}, next_, 0, head.epoch);
     }
     if (!position_.source.empty() && position_.source != head.source && position_.sequence)
         throw Halt("messages come from " + head.source + ", but this replica follows " +
@@ -181,8 +182,19 @@ void Session::check_sequence(const MessageHead& head) {
                        {}, next_, head.sequence, head.epoch);
 }
 
+// What comes again was committed no later than what is applied. Otherwise the numbers were given
+// twice: the primary was put back to an earlier state, with its relay_state, and went on.
+void Session::check_duplicate(const MessageHead& head) {
+    if (spooling_ || !pending_.empty() || head.lsn <= position_.lsn) return;
+    throw NeedCopy("event " + std::to_string(head.last()) + " was applied, and comes again as of " +
+                       postgres::format_lsn(head.lsn) + ", which is later than " +
+                       postgres::format_lsn(position_.lsn) + ": the histories differ",
+                   {}, head.sequence, *position_.sequence, head.epoch);
+}
+
 void Session::take(std::unique_ptr<Message> message) {
     Message& m = *message;
+    queue_was_gone_ = false;  // nothing was lost with it
     const std::int64_t skipped = next_ - m.head.sequence;
     if (spooling_) {
         unacked_.push_back({m.tag, m.head.last()});
@@ -227,6 +239,12 @@ void Session::acknowledge() {
         unacked_.pop_front();
     }
     if (tag) broker_->ack(tag, true);
+}
+
+// See check_duplicate(); on a quiet topic the heartbeat shows it.
+bool Session::rewound(const Heartbeat& heartbeat) const {
+    return !spooling_ && pending_.empty() && heartbeat.lsn >= position_.lsn &&
+           heartbeat.topic(topic_).sequence < *position_.sequence;
 }
 
 // A purged queue tells nobody; a quiet topic has nothing to compare with. The heartbeat does.
@@ -275,6 +293,17 @@ void Session::watch_heartbeat() {
             next_ = *position_.sequence + 1;
             return;
         }
+    } else if (position_.epoch == heartbeat->epoch && rewound(*heartbeat)) {
+        if (++suspicious_ < suspicion) return;
+        suspicious_ = 0;
+        broker::QueueOptions look;
+        look.passive = true;
+        if (broker_->declare_queue(queue_, look).messages > 0) return;
+        throw NeedCopy("the relay has read up to " + postgres::format_lsn(heartbeat->lsn) +
+                           " and knows " + std::to_string(named.sequence) +
+                           " events, fewer than are applied as of " +
+                           postgres::format_lsn(position_.lsn) + ": the histories differ",
+                       {}, named.sequence + 1, *position_.sequence, heartbeat->epoch);
     } else if (position_.epoch == heartbeat->epoch && named.sequence <= here) {
         suspicious_ = 0;
         return;
@@ -290,7 +319,7 @@ void Session::watch_heartbeat() {
     if (position_.epoch && heartbeat->epoch > *position_.epoch && position_.sequence)
         throw NeedCopy("a new epoch began (" + std::to_string(heartbeat->epoch) + " after " +
                            std::to_string(*position_.epoch) + ")",
-                       {}, 0, 0, heartbeat->epoch);
+                       {}, next_, 0, heartbeat->epoch);
     throw NeedCopy("queue " + queue_ + " is empty, but the relay has sent events up to " +
                        std::to_string(named.sequence),
                    {}, next_, named.sequence, heartbeat->epoch);

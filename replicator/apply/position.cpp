@@ -149,13 +149,21 @@ void stop_position(Connection& connection, const std::string& topic, const std::
 }
 
 void record_incident(Connection& connection, const std::string& topic, const std::string& what,
-                     std::int64_t from, std::int64_t to, const std::string& healed_how) {
+                     std::int64_t from, std::int64_t to) {
     const std::string first = text(from), last = text(to);
     connection.query(
-        "INSERT INTO cqrs.incidents (topic, what, from_sequence, to_sequence, healed_at, "
-        "healed_how) "
-        "VALUES ($1, $2, $3, $4, clock_timestamp(), $5)",
-        {topic, what, from ? Param(first) : Param(), to ? Param(last) : Param(), healed_how});
+        "INSERT INTO cqrs.incidents (topic, what, from_sequence, to_sequence) "
+        "SELECT $1::text, $2::text, $3::bigint, $4::bigint "
+        "WHERE NOT EXISTS (SELECT FROM cqrs.incidents i WHERE i.topic = $1::text "
+        "AND i.from_sequence IS NOT DISTINCT FROM $3::bigint AND i.healed_at IS NULL)",
+        {topic, what, from ? Param(first) : Param(), to ? Param(last) : Param()});
+}
+
+void heal_incidents(Connection& connection, const std::string& topic, const std::string& how) {
+    connection.query(
+        "UPDATE cqrs.incidents SET healed_at = clock_timestamp(), healed_how = $2 "
+        "WHERE topic = $1 AND healed_at IS NULL",
+        {topic, how});
 }
 
 void forget_topic(Connection& connection, const std::string& topic) {

@@ -84,12 +84,18 @@ void Session::load() {
         spool_lsn_ = spooled->lsn;
 }
 
-void Session::open_broker() {
+void Session::open_connection() {
+    control_.set_broker(nullptr);
     broker_.emplace(
         broker::Connection::open(context_.settings.broker_url, context_.settings.broker_cacert,
                                  "cqrs apply " + context_.settings.replica + " " + topic_));
     control_.set_broker(&*broker_);
+}
+
+void Session::open_broker() {
+    open_connection();
     broker_->declare_exchanges();
+    if (!position_.fresh()) find_queue();
     auto options = broker::replica_queue_options();
     try {
         broker_->declare_queue(queue_, options);
@@ -109,6 +115,20 @@ void Session::open_broker() {
     broker_->bind_queue(queue_, broker::event_exchange, topic_ + ".#");
 }
 
+// A queue that was deleted took events along: a gap will show it, this gives it its name.
+void Session::find_queue() {
+    broker::QueueOptions look;
+    look.passive = true;
+    try {
+        broker_->declare_queue(queue_, look);
+    } catch (const broker::Error& e) {
+        if (e.code() != 404) throw;
+        spdlog::warn("apply: {}: queue {} is gone: declared anew", topic_, queue_);
+        queue_was_gone_ = true;
+        open_connection();  // the answer closed the channel
+    }
+}
+
 void Session::close_broker() {
     control_.set_broker(nullptr);
     broker_.reset();  // what was not acknowledged returns to the queue, in order
@@ -122,12 +142,16 @@ bool Session::needs_copy() const {
 // The queue is bound: what is committed after the copy's point comes through it.
 void Session::copy(const NeedCopy& need, bool initial) {
     const Settings& settings = context_.settings;
-    if (!initial && (!settings.auto_resync || settings.database_url.empty()))
+    const std::string what =
+        (queue_was_gone_ ? "queue " + queue_ + " was deleted: " : "") + need.what();
+    if (!initial && (!settings.auto_resync || settings.database_url.empty())) {
+        record_incident(*replica_, topic_, what, need.from, need.to);
         throw Halt(std::string(need.what()) + ". " +
                    (settings.database_url.empty()
                         ? "Set DATABASE_URL: the applier then copies the tables anew by itself."
                         : "Start the applier without --no-auto-resync: it then copies the tables "
                           "anew by itself."));
+    }
     if (!initial)
         spdlog::warn("apply: {}: {}: copying {} anew", topic_, need.what(),
                      need.prefixes.empty() ? "all its tables"
@@ -154,10 +178,16 @@ void Session::copy(const NeedCopy& need, bool initial) {
     if (whole) handlers_missed(*replica_, topic_, need.what());
     for (const std::string& prefix : need.prefixes)
         handlers_backfill_again(*replica_, topic_, prefix);
-    if (!initial)
-        record_incident(*replica_, topic_, need.what(), need.from, need.to,
-                        "copied as of " + postgres::format_lsn(report.point));
+    if (!initial) {
+        const bool other = position_.epoch && report.epoch > *position_.epoch;
+        record_incident(
+            *replica_, topic_,
+            what + (other && !report.epoch_reason.empty() ? ": " + report.epoch_reason : ""),
+            need.from, need.to);
+    }
+    heal_incidents(*replica_, topic_, "copied as of " + postgres::format_lsn(report.point));
     replica_->commit();
+    queue_was_gone_ = false;
     for (const std::string& prefix : report.not_published)
         spdlog::warn(
             "apply: {}: \"{}\" is not published on the primary: nothing was copied, its events "

@@ -40,7 +40,9 @@ class Session {
     bool lock();
     void take_origin();
     void load();
+    void open_connection();
     void open_broker();
+    void find_queue();
     void close_broker();
     void copy(const NeedCopy& need, bool initial);
     void doubt(const UnknownEpoch& e);
@@ -62,6 +64,8 @@ class Session {
     bool check_epoch(const MessageHead& head);
     void meet(const MessageHead& head);
     void check_sequence(const MessageHead& head);
+    void check_duplicate(const MessageHead& head);
+    bool rewound(const Heartbeat& heartbeat) const;
     void take(std::unique_ptr<Message> message);
     void acknowledge();
     void idle();
@@ -119,6 +123,7 @@ class Session {
     int suspicious_ = 0;  // heartbeats in a row that name events which do not come
     std::chrono::steady_clock::time_point begun_;  // consuming
     std::int64_t forged_epoch_ = 0;                // claimed by a message, unknown to the primary
+    bool queue_was_gone_ = false;                  // when this session began
     std::uint64_t copy_lsn_ = 0;                   // highest snapshot_lsn of the topic
 };
 

@@ -21,9 +21,15 @@ Error stopped() {
     return {Remedy::retry, "57014", "the copy was interrupted: the applier is stopping"};
 }
 
+struct Epoch {
+    std::int64_t number;
+    std::string reason;
+};
+
 // The epoch that the relay's row names, as this transaction of the primary sees it.
-std::int64_t stream_epoch(Connection& primary, const CopyStream& stream) {
-    Result row = primary.query("SELECT epoch FROM cqrs.relay_state WHERE slot = $1", {stream.slot});
+Epoch stream_epoch(Connection& primary, const CopyStream& stream) {
+    Result row =
+        primary.query("SELECT epoch, reason FROM cqrs.relay_state WHERE slot = $1", {stream.slot});
     if (row.rows() == 0)
         throw Error(
             Remedy::retry, "55000",
@@ -34,7 +40,7 @@ std::int64_t stream_epoch(Connection& primary, const CopyStream& stream) {
             "the same.");
     const std::int64_t epoch = row.get_int(0, 0);
     if (stream.epoch_met > epoch) throw UnknownEpoch(stream.epoch_met, epoch);
-    return epoch;
+    return {epoch, std::string(row.get(0, 1))};
 }
 
 struct Column {
@@ -127,7 +133,9 @@ CopyReport copy_snapshot(const std::string& database_url, Connection& replica,
 
     CopyReport report;
     report.point = snapshot.point;
-    report.epoch = stream_epoch(primary, stream);
+    Epoch epoch = stream_epoch(primary, stream);
+    report.epoch = epoch.number;
+    report.epoch_reason = std::move(epoch.reason);
     for (const CopyTarget& target : targets) {
         Result found = primary.query(
             "SELECT p.relation::text, c.relkind = 'p' FROM cqrs.published p "

@@ -28,7 +28,8 @@ struct CopyStream {
 struct CopyReport {
     std::uint64_t point =
         0;  // the copy holds exactly the commits whose end LSN is at or before this
-    std::int64_t epoch = 0;  // of the stream that holds every event committed after the point
+    std::int64_t epoch = 0;    // of the stream that holds every event committed after the point
+    std::string epoch_reason;  // why that epoch began
     std::int64_t rows = 0;
     std::vector<std::string> not_published;  // prefixes that the primary did not know at that point
 };

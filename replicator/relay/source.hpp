@@ -99,6 +99,7 @@ class Source {
     // --- over sessions
     bool streamed_ = false;
     bool standing_by_ = false;
+    bool invalidated_ = false;  // the slot that was there; a new one is to take its place
     std::int64_t notified_epoch_ = 0;
     std::map<std::string, std::int64_t, std::less<>> notified_;  // topic -> last sequence
 

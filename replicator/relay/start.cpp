@@ -154,6 +154,7 @@ Source::Acquired Source::try_acquire(postgres::Connection& sql, Stream& stream) 
                 settings_.slot);
             sql.query("SELECT pg_drop_replication_slot($1)", {settings_.slot});
             slot.reset();
+            invalidated_ = true;
         }
     }
     if (!slot) {
@@ -180,13 +181,16 @@ Source::Acquired Source::try_acquire(postgres::Connection& sql, Stream& stream) 
 }
 
 void Source::decide(const std::optional<RelayState>& row, const SlotState& slot, bool slot_is_new) {
-    const std::string broken = broken_continuity(row, slot, identity_, slot_is_new);
+    std::string broken = broken_continuity(row, slot, identity_, slot_is_new);
+    if (slot_is_new && row && invalidated_)
+        broken = "the slot was invalidated by the primary (max_slot_wal_keep_size?)";
     if (broken.empty()) {
         state_ = *row;
     } else {
         state_ = RelayState();
         state_.epoch = next_epoch(row, now_us());
         state_.lsn = slot.confirmed;
+        if (row) state_.reason = broken;
         if (row)
             spdlog::warn("relay: {}: a new epoch begins, replicas will copy anew (epoch {}, {})",
                          broken, state_.epoch, format_lsn(state_.lsn));
@@ -196,6 +200,7 @@ void Source::decide(const std::optional<RelayState>& row, const SlotState& slot,
     }
     state_.identity = identity_;
     state_.owner = random_token();
+    invalidated_ = false;
 }
 
 bool Source::create_slot(postgres::Connection& sql, Stream& stream) {

@@ -14,8 +14,8 @@ using postgres::parse_lsn;
 
 std::optional<RelayState> load_state(postgres::Connection& sql, const std::string& slot) {
     const auto r = sql.query(
-        "SELECT epoch, lsn, topics, system_identifier, timeline, database, options, owner "
-        "FROM cqrs.relay_state WHERE slot = $1",
+        "SELECT epoch, lsn, topics, system_identifier, timeline, database, options, owner, "
+        "reason FROM cqrs.relay_state WHERE slot = $1",
         {slot});
     if (r.rows() == 0) return std::nullopt;
     RelayState s;
@@ -25,6 +25,7 @@ std::optional<RelayState> load_state(postgres::Connection& sql, const std::strin
     s.identity = {std::string(r.get(0, 3)), std::string(r.get(0, 4)), std::string(r.get(0, 5)),
                   std::string(r.get(0, 6))};
     s.owner = r.get(0, 7);
+    s.reason = r.get(0, 8);
     return s;
 }
 
@@ -76,19 +77,20 @@ bool take_ownership(postgres::Connection& sql, const std::string& slot,
     if (!seen)
         return sql.query(
                       "INSERT INTO cqrs.relay_state (slot, owner, epoch, lsn, topics, "
-                      "system_identifier, timeline, database, options) "
-                      "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (slot) DO NOTHING",
+                      "system_identifier, timeline, database, options, reason) "
+                      "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (slot) DO "
+                      "NOTHING",
                       {slot, mine.owner, epoch, lsn, topics, i.system_identifier, i.timeline,
-                       i.database, i.options})
+                       i.database, i.options, mine.reason})
                    .affected() == 1;
     return sql.query(
                   "UPDATE cqrs.relay_state SET owner = $2, epoch = $3, lsn = $4, topics = $5, "
                   "system_identifier = $6, timeline = $7, database = $8, options = $9, "
-                  "updated_at = clock_timestamp() "
+                  "reason = $13, updated_at = clock_timestamp() "
                   "WHERE slot = $1 AND owner = $10 AND epoch = $11 AND lsn = $12",
                   {slot, mine.owner, epoch, lsn, topics, i.system_identifier, i.timeline,
                    i.database, i.options, seen->owner, std::to_string(seen->epoch),
-                   format_lsn(seen->lsn)})
+                   format_lsn(seen->lsn), mine.reason})
                .affected() == 1;
 }
 

@@ -26,6 +26,7 @@ struct RelayState {
     TopicPositions topics;
     Identity identity;
     std::string owner;
+    std::string reason;  // why the epoch began
     bool operator==(const RelayState&) const = default;
 };
 

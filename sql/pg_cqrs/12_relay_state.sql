@@ -11,6 +11,7 @@ CREATE TABLE cqrs.relay_state (
     database          oid NOT NULL,
     options           text NOT NULL,
     owner             text NOT NULL,
+    reason            text NOT NULL DEFAULT '',
     updated_at        timestamptz NOT NULL DEFAULT clock_timestamp()
 ) WITH (fillfactor = 50);
 
@@ -20,4 +21,5 @@ COMMENT ON COLUMN cqrs.relay_state.lsn IS 'Every event of a commit that ends at 
 COMMENT ON COLUMN cqrs.relay_state.topics IS 'Per topic the last event up to lsn: {"parking": {"sequence": 12, "lsn": "0/16B3748", "time": microseconds since 1970}}';
 COMMENT ON COLUMN cqrs.relay_state.system_identifier IS 'Of the cluster that lsn belongs to; another one, another timeline or database begins a new epoch';
 COMMENT ON COLUMN cqrs.relay_state.options IS 'Plugin options that decide what counts as an event; others begin a new epoch';
+COMMENT ON COLUMN cqrs.relay_state.reason IS 'Why this epoch began: what broke the one before; empty for the first';
 COMMENT ON COLUMN cqrs.relay_state.owner IS 'Random token of the relay process that may write this row';
