@@ -17,7 +17,13 @@ extern "C" {
 #include "replication/logical.h"
 #include "replication/message.h"
 #include "replication/reorderbuffer.h"
+#include "storage/latch.h"
+#include "storage/lock.h"
+#include "storage/proc.h"
+#include "storage/procarray.h"
+#include "storage/sinvaladt.h"
 #include "utils/acl.h"
+#include "utils/wait_event.h"
 }
 
 namespace cqrs {
@@ -100,6 +106,28 @@ inline TimeLineID current_timeline() {
     else
         GetFlushRecPtr(&timeline);
     return timeline;
+}
+
+// Wakes the backend of a virtual transaction; a stranger that has its place by now wakes for
+// nothing.
+inline void set_latch_of(const VirtualTransactionId& holder) {
+#if PG_VERSION_NUM >= 170000
+    PGPROC* proc = ProcNumberGetProc(holder.procNumber);
+#else
+    PGPROC* proc = BackendIdGetProc(holder.backendId);
+#endif
+    if (proc != nullptr) SetLatch(&proc->procLatch);
+}
+
+// What pg_stat_activity shows of a session in cqrs.wait_for().
+inline uint32 wait_event() {
+#if PG_VERSION_NUM >= 170000
+    static uint32 event = 0;
+    if (event == 0) event = WaitEventExtensionNew("CqrsWaitFor");
+    return event;
+#else
+    return PG_WAIT_EXTENSION;
+#endif
 }
 
 // Syntax only; the caller has checked the depth of nesting, else this could ERROR. Pallocs.

@@ -172,7 +172,6 @@ void notify_init() {
         "(0.35 of the throughput with 8 clients). cqrs.publish(..., notify => true) costs writers "
         "nothing; with both on, listeners hear of an event twice.",
         &cqrs::notify_setting, false, PGC_USERSET, 0, nullptr, nullptr, nullptr);
-    MarkGUCPrefixReserved("cqrs");
     RegisterXactCallback(cqrs::at_transaction_end, nullptr);
     RegisterSubXactCallback(cqrs::at_subtransaction_end, nullptr);
 }

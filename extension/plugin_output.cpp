@@ -107,13 +107,22 @@ void Output::commit(Lsn lsn) {
         any |= !topic->builder.empty();
         full |= topic->builder.body_size() >= options_.batch_bytes;
     }
-    if (!any) return;
+    if (!any) return nothing(lsn);
     last_commit_ = lsn;
     // The SQL functions stop where they like and forget what is held.
     if (!am_walsender) full = true;
     // Reading the pointer takes a lock: only when the last answer does not do.
     if (!full && lsn + kNear > known_end_) known_end_ = readable_wal_end();
     if (full || lsn + kNear > known_end_) write_frames(lsn);
+}
+
+// A commit without events, and nothing is held. At the very end of WAL that is said: somebody may
+// be waiting for it. Not while more is there to read, which will say more; so the cost is bounded
+// by how often the reader has to wait for WAL.
+void Output::nothing(Lsn lsn) {
+    if (!am_walsender) return;
+    if (lsn >= known_end_) known_end_ = readable_wal_end();
+    if (lsn >= known_end_) progress(lsn);
 }
 
 void Output::progress(Lsn lsn) {

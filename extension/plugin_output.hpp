@@ -50,6 +50,7 @@ class Output {
     void progress(Lsn lsn);
 
   private:
+    void nothing(Lsn lsn);
     void write_text();
     void write_frame(Topic& topic, bool more, Lsn safe_lsn);
     void write_frames(Lsn safe_lsn);

@@ -39,17 +39,27 @@ REVOKE EXECUTE ON FUNCTION create_parking_slot(text, text), rename_parking_slot(
 
 -- Queries ------------------------------------------------------------------------------------------
 -- Their bodies are parsed here: names are bound to these objects, whatever search_path a caller has.
+-- Each reads here, on the primary from the attached replica (cqrs.attach_replica), on a replica only
+-- what is fresh enough (cqrs.max_staleness). Only one branch of the two is ever executed.
 
 CREATE FUNCTION parking_slot_list() RETURNS SETOF parking_slots
-LANGUAGE sql STABLE PARALLEL SAFE
+LANGUAGE sql STABLE PARALLEL RESTRICTED
 BEGIN ATOMIC
-    SELECT slot.* FROM parking_slots AS slot ORDER BY slot.name, slot.uuid;
+    SELECT slot.* FROM parking_slots AS slot WHERE NOT cqrs.attached() AND cqrs.require_fresh('parking_slots')
+    UNION ALL
+    SELECT slot.* FROM cqrs.read('parking_slots') AS slot(uuid uuid, name text, status text) WHERE cqrs.attached()
+    ORDER BY name, uuid;
 END;
 
 CREATE FUNCTION parking_slot_details(uuid uuid) RETURNS SETOF parking_slots
-LANGUAGE sql STABLE STRICT PARALLEL SAFE ROWS 1
+LANGUAGE sql STABLE STRICT PARALLEL RESTRICTED ROWS 1
 BEGIN ATOMIC
-    SELECT slot.* FROM parking_slots AS slot WHERE slot.uuid = parking_slot_details.uuid;
+    SELECT slot.* FROM parking_slots AS slot
+    WHERE slot.uuid = parking_slot_details.uuid AND NOT cqrs.attached() AND cqrs.require_fresh('parking_slots')
+    UNION ALL
+    SELECT slot.* FROM cqrs.read('parking_slots', jsonb_build_object('uuid', parking_slot_details.uuid))
+        AS slot(uuid uuid, name text, status text)
+    WHERE cqrs.attached();
 END;
 
 -- A read model of another shape --------------------------------------------------------------------
@@ -153,5 +163,5 @@ COMMENT ON FUNCTION block_parking_slot(uuid) IS
 'Command: available or reserved to blocked; returns the slot. Errors: 22004 NULL, 55000 blocked, P0002 no such slot, 25006 on a replica';
 COMMENT ON FUNCTION delete_parking_slot(uuid) IS
 'Command: delete a slot, whatever its status, and return it as it was. Errors: 22004 NULL, P0002 no such slot, 25006 on a replica';
-COMMENT ON FUNCTION parking_slot_list() IS 'Query: every slot, by name, then by age';
-COMMENT ON FUNCTION parking_slot_details(uuid) IS 'Query: the slot of that uuid, or no row';
+COMMENT ON FUNCTION parking_slot_list() IS 'Query: every slot, by name, then by age. Errors: those of cqrs.read() on a primary with an attached replica, CQ001 on a replica staler than cqrs.max_staleness';
+COMMENT ON FUNCTION parking_slot_details(uuid) IS 'Query: the slot of that uuid, or no row. Errors as parking_slot_list()';

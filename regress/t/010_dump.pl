@@ -40,11 +40,13 @@ INSERT INTO cqrs.subscription_state (prefix, relation, state, snapshot_lsn) VALU
 INSERT INTO cqrs.position (topic, source, epoch, sequence, lsn) VALUES ('other', '/x/1/1', 1700000000000000, 42, '0/456');
 INSERT INTO cqrs.spool VALUES ('other', 43, 1, '0/789', true, '\x5b5d');
 INSERT INTO cqrs.incidents (topic, what) VALUES ('other', 'a gap'), ('other', 'another gap');
+INSERT INTO cqrs.attached_replica (server, fallback) VALUES ('cqrs_replica', 'primary');
+INSERT INTO cqrs.heartbeat (topic, epoch, sequence, lsn, at) VALUES ('other', 1700000000000000, 42, '0/456', now());
 INSERT INTO cqrs.relay_state (slot, epoch, lsn, system_identifier, timeline, database, options, owner) VALUES ('cqrs', 1, '0/1', '1', 1, 1, '', '');
 SQL
 
 my @kept = ('parking_slots', 'own', '"Mixed ""Case"""."Ünïcode"', 'root', 'cqrs.published', 'cqrs.subscription', 'cqrs.subscription_state',
-    'cqrs.position', 'cqrs.spool', 'cqrs.incidents', 'cqrs.replica_identity');
+    'cqrs.position', 'cqrs.spool', 'cqrs.incidents', 'cqrs.replica_identity', 'cqrs.attached_replica');
 
 sub contents {
     my ($database) = @_;
@@ -58,6 +60,7 @@ sub same {
     my ($database, $how) = @_;
     is_deeply(contents($database), contents('source'), "$how: every row is back");
     is($node->safe_psql($database, 'SELECT count(*) FROM cqrs.relay_state'), '0', "$how: relay_state is the slot's and is not");
+    is($node->safe_psql($database, 'SELECT count(*) FROM cqrs.heartbeat'), '0', "$how: the relay says it again");
     is($node->safe_psql($database, $grants), $node->safe_psql('source', $grants), "$how: who may call what");
     is($node->safe_psql($database, q{SELECT count(*) FROM pg_event_trigger WHERE evtname ~ '^cqrs_' AND evtenabled = 'A'}), '4', "$how: event triggers");
     is($node->safe_psql($database, q{INSERT INTO cqrs.incidents (topic, what) VALUES ('x', 'y') RETURNING id}), '3', "$how: the sequence goes on");

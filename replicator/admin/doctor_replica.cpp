@@ -52,8 +52,8 @@ bool check_apply_rights(postgres::Connection& connection, Findings& findings) {
                       grant(connection, "SELECT", table));
         readable = false;
     }
-    for (const char* table : {"cqrs.position", "cqrs.subscription_state", "cqrs.handler_state",
-                              "cqrs.spool", "cqrs.incidents"}) {
+    for (const char* table : {"cqrs.position", "cqrs.heartbeat", "cqrs.subscription_state",
+                              "cqrs.handler_state", "cqrs.spool", "cqrs.incidents"}) {
         const auto missing =
             missing_rights(connection, table, {"SELECT", "INSERT", "UPDATE", "DELETE"});
         if (missing.empty()) continue;
@@ -64,16 +64,18 @@ bool check_apply_rights(postgres::Connection& connection, Findings& findings) {
     return readable;
 }
 
-// A replication origin per topic is active while it is applied; before 18 they count against
-// max_replication_slots.
+// A replication origin per topic is active while it is applied, and one for the heartbeats; before
+// 18 they count against max_replication_slots.
 void check_origins(postgres::Connection& connection, std::size_t topics, Findings& findings) {
     const std::string name = connection.server_version() >= 180000
                                  ? "max_active_replication_origins"
                                  : "max_replication_slots";
     const auto limit = std::stoul(setting_of(connection, name));
     findings.check(
-        limit >= topics, fmt::format("{} = {}, {} topics", name, limit, topics),
-        fmt::format("{} = {}: each of {} topics needs a replication origin", name, limit, topics),
+        limit > topics, fmt::format("{} = {}, {} topics", name, limit, topics),
+        fmt::format(
+            "{} = {}: each of {} topics needs a replication origin, the heartbeats one more", name,
+            limit, topics),
         fmt::format("ALTER SYSTEM SET {} = {};   -- then restart", name, topics + 8));
 }
 

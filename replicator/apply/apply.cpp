@@ -4,10 +4,12 @@
 #include <poll.h>
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <map>
 #include <memory>
 #include <utility>
 
+#include "apply/freshness.hpp"
 #include "apply/position.hpp"
 #include "apply/replica.hpp"
 #include "apply/worker.hpp"
@@ -95,15 +97,26 @@ class Supervisor {
             return;
         }
         connection.exec("LISTEN cqrs_subscription");
+        using std::chrono::steady_clock;
+        auto next_look = steady_clock::now();
         while (!stop_.requested()) {
-            look(connection);
-            health_.set("apply", "");
-            success();
-            pollfd fds[] = {{connection.socket(), POLLIN, 0}, {stop_.fd(), POLLIN, 0}};
-            poll(fds, 2, 1000);
-            std::string channel, payload;
-            while (connection.notification(channel, payload)) {
+            if (steady_clock::now() >= next_look) {
+                look(connection);
+                health_.set("apply", "");
+                success();
+                next_look = steady_clock::now() + std::chrono::seconds(1);
             }
+            heartbeats_.arrived().drain();
+            if (const auto heartbeat = heartbeats_.last())
+                freshness_.record(connection, *heartbeat);
+            const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
+                next_look - steady_clock::now());
+            pollfd fds[] = {{connection.socket(), POLLIN, 0},
+                            {stop_.fd(), POLLIN, 0},
+                            {heartbeats_.arrived().fd(), POLLIN, 0}};
+            poll(fds, 3, std::max(0, static_cast<int>(left.count()) + 1));
+            std::string channel, payload;
+            while (connection.notification(channel, payload)) next_look = steady_clock::now();
         }
     }
 
@@ -234,6 +247,7 @@ class Supervisor {
     Stop& stop_;
     Health& health_;
     Heartbeats heartbeats_;
+    Freshness freshness_;
     Context context_;
     std::map<std::string, std::unique_ptr<Worker>> workers_;
     std::map<std::string, Topic> known_;

@@ -9,8 +9,10 @@
 namespace cqrs::apply {
 
 namespace {
-constexpr int suspicion = 3;  // heartbeats: what they name was confirmed before they were sent
-}
+// Heartbeats, over this long: what they name was confirmed before they were sent.
+constexpr int suspicion = 3;
+constexpr auto suspicion_time = std::chrono::seconds(2);
+}  // namespace
 
 void Session::consume() {
     broker_->consume(queue_, context_.settings.prefetch);
@@ -247,6 +249,14 @@ bool Session::rewound(const Heartbeat& heartbeat) const {
            heartbeat.topic(topic_).sequence < *position_.sequence;
 }
 
+// One heartbeat more names events that do not come. True: they are missing. While the primary is
+// busy heartbeats follow each other quickly: their number alone would say little.
+bool Session::suspect() {
+    const auto now = std::chrono::steady_clock::now();
+    if (suspicious_++ == 0) suspicious_since_ = now;
+    return suspicious_ >= suspicion && now - suspicious_since_ >= suspicion_time;
+}
+
 // A purged queue tells nobody; a quiet topic has nothing to compare with. The heartbeat does.
 void Session::watch_heartbeat() {
     const auto heartbeat = context_.heartbeats.last();
@@ -271,8 +281,7 @@ void Session::watch_heartbeat() {
                 begin_position(*replica_, topic_, heartbeat->source, heartbeat->epoch);
                 position_ = load_position(*replica_, topic_);
                 next_ = 1;
-            } else if (!(subscriptions_.empty() && !handlers_.pending()) &&
-                       ++suspicious_ >= suspicion) {
+            } else if (!(subscriptions_.empty() && !handlers_.pending()) && suspect()) {
                 throw Halt("the stream has " + std::to_string(named.sequence) +
                            " events already and this replica has none. Set DATABASE_URL, without "
                            "--no-auto-resync: the applier then copies the tables first.");
@@ -294,7 +303,7 @@ void Session::watch_heartbeat() {
             return;
         }
     } else if (position_.epoch == heartbeat->epoch && rewound(*heartbeat)) {
-        if (++suspicious_ < suspicion) return;
+        if (!suspect()) return;
         suspicious_ = 0;
         broker::QueueOptions look;
         look.passive = true;
@@ -308,7 +317,7 @@ void Session::watch_heartbeat() {
         suspicious_ = 0;
         return;
     }
-    if (++suspicious_ < suspicion) return;
+    if (!suspect()) return;
     suspicious_ = 0;
     broker::QueueOptions look;
     look.passive = true;

@@ -4,6 +4,7 @@
 #include <simdjson.h>
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <random>
 
 #include "broker/connection.hpp"
@@ -12,6 +13,25 @@
 
 namespace cqrs::apply {
 
+namespace {
+
+// As the relay writes it: 2026-11-25T08:00:00.000000Z.
+bool is_time(std::string_view text) {
+    constexpr std::string_view form = "0000-00-00T00:00:00.000000Z";
+    return std::equal(text.begin(), text.end(), form.begin(), form.end(),
+                      [](char c, char f) { return f == '0' ? c >= '0' && c <= '9' : c == f; });
+}
+
+bool is_topic(std::string_view text) {
+    return !text.empty() && std::all_of(text.begin(), text.end(), [](char c) {
+        return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+               c == '-' || c == '_';
+    });
+}
+
+}  // namespace
+
+// Anybody who may publish to the exchange may have written it.
 std::optional<Heartbeat> parse_heartbeat(std::string_view body) {
     namespace dom = simdjson::dom;
     try {
@@ -21,7 +41,10 @@ std::optional<Heartbeat> parse_heartbeat(std::string_view body) {
         h.source = std::string(std::string_view(root["source"]));
         h.epoch = std::int64_t(root["epoch"]);
         h.lsn = postgres::parse_lsn(std::string_view(root["lsn"]));
+        h.time = std::string(std::string_view(root["time"]));
+        if (!is_time(h.time)) return std::nullopt;
         for (const auto& [name, topic] : dom::object(root["topics"])) {
+            if (!is_topic(name)) return std::nullopt;
             Heartbeat::Topic t;
             t.sequence = std::int64_t(topic["sequence"]);
             t.lsn = postgres::parse_lsn(std::string_view(topic["lsn"]));
@@ -106,9 +129,12 @@ void Heartbeats::consume() {
         auto heartbeat = parse_heartbeat(delivery->body);
         if (!heartbeat) continue;
         heartbeat->received = std::chrono::steady_clock::now();
-        const std::lock_guard lock(mutex_);
-        heartbeat->number = ++count_;
-        last_ = std::make_shared<const Heartbeat>(std::move(*heartbeat));
+        {
+            const std::lock_guard lock(mutex_);
+            heartbeat->number = ++count_;
+            last_ = std::make_shared<const Heartbeat>(std::move(*heartbeat));
+        }
+        arrived_.signal();
     }
     connection.close();
 }

@@ -14,6 +14,7 @@
 
 #include "config.hpp"
 #include "stop.hpp"
+#include "wakeup.hpp"
 
 namespace cqrs::apply {
 
@@ -22,6 +23,7 @@ struct Heartbeat {
     std::string source;
     std::int64_t epoch = 0;
     std::uint64_t lsn = 0;
+    std::string time;  // RFC 3339: all that was committed before is up to lsn
     std::chrono::steady_clock::time_point received;
     struct Topic {
         std::int64_t sequence = 0;
@@ -44,8 +46,9 @@ class Heartbeats {
     ~Heartbeats();
     void start();
     void request_stop() noexcept { stop_.request(); }
-    void stop();                                    // and waits for it
-    std::shared_ptr<const Heartbeat> last() const;  // null: none yet
+    void stop();                                     // and waits for it
+    std::shared_ptr<const Heartbeat> last() const;   // null: none yet
+    Wakeup& arrived() noexcept { return arrived_; }  // for one thread: last() is another
 
   private:
     void run();
@@ -53,6 +56,7 @@ class Heartbeats {
 
     const Settings& settings_;
     Stop stop_;
+    Wakeup arrived_;
     mutable std::mutex mutex_;
     std::shared_ptr<const Heartbeat> last_;
     std::uint64_t count_ = 0;

@@ -169,6 +169,7 @@ void heal_incidents(Connection& connection, const std::string& topic, const std:
 void forget_topic(Connection& connection, const std::string& topic) {
     connection.exec("BEGIN");
     connection.query("DELETE FROM cqrs.position WHERE topic = $1", {topic});
+    connection.query("DELETE FROM cqrs.heartbeat WHERE topic = $1", {topic});
     connection.query("DELETE FROM cqrs.spool WHERE topic = $1", {topic});
     connection.query(
         "DELETE FROM cqrs.subscription_state ss WHERE split_part(ss.prefix, '.', 1) = $1 "

@@ -69,6 +69,7 @@ class Session {
     void take(std::unique_ptr<Message> message);
     void acknowledge();
     void idle();
+    bool suspect();
     void watch_heartbeat();
     void clear_stop();
     // batch.cpp: transactions into the replica
@@ -121,6 +122,7 @@ class Session {
     std::uint64_t spool_lsn_ = 0;  // the transaction that is being spooled
     std::uint64_t heartbeat_seen_ = 0;
     int suspicious_ = 0;  // heartbeats in a row that name events which do not come
+    std::chrono::steady_clock::time_point suspicious_since_;
     std::chrono::steady_clock::time_point begun_;  // consuming
     std::int64_t forged_epoch_ = 0;                // claimed by a message, unknown to the primary
     bool queue_was_gone_ = false;                  // when this session began

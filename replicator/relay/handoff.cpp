@@ -1,27 +1,6 @@
 #include "relay/handoff.hpp"
 
-#include <sys/eventfd.h>
-#include <unistd.h>
-
-#include <cerrno>
-#include <system_error>
-
 namespace cqrs::relay {
-
-Wakeup::Wakeup() : fd_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
-    if (fd_ < 0) throw std::system_error(errno, std::generic_category(), "eventfd");
-}
-Wakeup::~Wakeup() {
-    close(fd_);
-}
-void Wakeup::signal() noexcept {
-    const std::uint64_t one = 1;
-    [[maybe_unused]] const auto ignored = write(fd_, &one, sizeof one);  // full: it is readable
-}
-void Wakeup::drain() noexcept {
-    std::uint64_t count;
-    [[maybe_unused]] const auto ignored = read(fd_, &count, sizeof count);  // empty: nothing to do
-}
 
 void Handoff::push(std::deque<Message>& messages) {
     if (messages.empty()) return;

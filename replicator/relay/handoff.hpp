@@ -12,23 +12,9 @@
 #include <variant>
 
 #include "relay/types.hpp"
+#include "wakeup.hpp"
 
 namespace cqrs::relay {
-
-// An eventfd: any thread signals, one thread polls.
-class Wakeup {
-  public:
-    Wakeup();
-    ~Wakeup();
-    Wakeup(const Wakeup&) = delete;
-    Wakeup& operator=(const Wakeup&) = delete;
-    int fd() const noexcept { return fd_; }
-    void signal() noexcept;
-    void drain() noexcept;
-
-  private:
-    int fd_;
-};
 
 class Handoff {
   public:

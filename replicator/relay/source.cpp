@@ -23,6 +23,12 @@ constexpr std::size_t busy_messages = 16;
 constexpr std::size_t patient_frames = 8;
 constexpr auto sql_limit = 30s;
 constexpr auto drain_limit = 2s;
+// Replicas hear of progress at most so often, if there is any; less often while there is always
+// more to read.
+constexpr auto announcement_interval = 10ms, busy_announcement_interval = 50ms;
+// Apart from the heartbeat: the answer is here before the heartbeat's own frame can be.
+constexpr const char* ask_time =
+    "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint, pg_current_wal_insert_lsn()";
 
 }  // namespace
 
@@ -50,12 +56,15 @@ void Source::begin() {
     full_.clear();
     safe_lsn_ = checkpoint_lsn_ = state_.lsn;
     safe_positions_.reset();
-    heartbeat_due_ = false;
+    safe_time_us_ = 0;
+    asked_.clear();
+    announced_lsn_ = state_.lsn;
     status_due_ = true;
     frames_open_ = bytes_open_ = 0;
     idle_ticks_ = 0;
     const auto now = Clock::now();
     next_tick_ = read_moved_ = confirm_moved_ = now;
+    last_announcement_ = {};
     last_checkpoint_ = now - settings_.heartbeat;
     if (notified_epoch_ != state_.epoch) notified_.clear();
     notified_epoch_ = state_.epoch;
@@ -73,6 +82,7 @@ void Source::pump(postgres::Connection& sql, Stream& stream) {
     while (!stop_.requested()) {
         const bool dry = read(stream);
         maybe_flush(dry);
+        announce(dry);
         if (Clock::now() >= next_tick_) tick(statements);
         if (status_due_ || Clock::now() >= next_status_) send_status(stream);
         if (statements.age() > sql_limit)
@@ -130,16 +140,24 @@ void Source::on_frame(std::string_view bytes) {
         handoff_.push(full_);
         ++frames_open_;
         bytes_open_ += frame_.body.size();
-    } else {
-        heartbeat_due_ = true;
     }
     if (frame_.safe_lsn > safe_lsn_) {
         safe_lsn_ = frame_.safe_lsn;
         safe_positions_.reset();  // the batcher's are the ones
         read_lsn_.Set(static_cast<double>(safe_lsn_));
     }
-    safe_time_us_ = frame_.time_us;
-    if (heartbeat_due_) flush(true);
+    note_time();
+}
+
+// How old what has been read is by the primary's clock. Not the time of the frame: the plugin may
+// write it long after the commits, and other ones wait behind it.
+void Source::note_time() {
+    while (!asked_.empty() && asked_.front().lsn <= safe_lsn_) {
+        safe_time_us_ = std::max(safe_time_us_, asked_.front().time_us);
+        asked_.pop_front();
+    }
+    if (!frame_.commits.empty() && frame_.commits.back().end_lsn <= safe_lsn_)
+        safe_time_us_ = std::max(safe_time_us_, frame_.commits.back().time_us);
 }
 
 void Source::notify_events() {
@@ -174,15 +192,16 @@ void Source::maybe_flush(bool dry) {
     flush(false);
 }
 
-void Source::flush(bool checkpoint) {
+void Source::flush(bool announce) {
     batcher_->flush(full_);
     handoff_.push(full_);
     frames_open_ = bytes_open_ = 0;
-    if (checkpoint || Clock::now() - last_checkpoint_ >= settings_.heartbeat / 2) push_checkpoint();
+    if (announce || Clock::now() - last_checkpoint_ >= settings_.heartbeat / 2)
+        push_checkpoint(announce);
 }
 
-void Source::push_checkpoint() {
-    if (safe_lsn_ == checkpoint_lsn_ && !heartbeat_due_) return;
+void Source::push_checkpoint(bool announce) {
+    if (safe_lsn_ == checkpoint_lsn_ && !announce) return;
     Checkpoint checkpoint;
     checkpoint.session = session_;
     checkpoint.lsn = safe_lsn_;
@@ -190,12 +209,24 @@ void Source::push_checkpoint() {
     checkpoint.topics = safe_positions_
                             ? safe_positions_
                             : std::make_shared<const TopicPositions>(batcher_->positions());
-    checkpoint.heartbeat = heartbeat_due_;
+    checkpoint.heartbeat = announce;
     handoff_.push(std::move(checkpoint));
+    if (announce) {
+        announced_lsn_ = safe_lsn_;
+        last_announcement_ = Clock::now();
+    }
     checkpoint_lsn_ = safe_lsn_;
     safe_positions_.reset();
-    heartbeat_due_ = false;
     last_checkpoint_ = Clock::now();
+}
+
+// Somebody may be waiting for a commit that has no event in his topic: he hears at once that it was
+// passed, not with the next heartbeat.
+void Source::announce(bool dry) {
+    if (safe_lsn_ <= announced_lsn_) return;
+    const auto interval = dry ? announcement_interval : busy_announcement_interval;
+    if (Clock::now() < last_announcement_ + interval) return;
+    flush(true);
 }
 
 // Once per heartbeat interval.
@@ -206,6 +237,9 @@ void Source::tick(Statements& statements) {
     if (const auto checkpoint = uncommitted())
         if (*checkpoint->topics != state_.topics || ++idle_ticks_ >= 10)
             commit_progress(statements, *checkpoint);
+    statements.run(ask_time, {}, [this](const postgres::Result& result) {
+        asked_.push_back({postgres::parse_lsn(result.get(0, 1)), result.get_int(0, 0)});
+    });
     statements.run(heartbeat_sql_, {heartbeat_token_});
 }
 
@@ -244,7 +278,9 @@ void Source::wait(Stream& stream, Statements& statements, bool dry) {
         held = handoff_.full();
     }
     const bool unsent = stream.flush();
-    const auto until = std::min(next_tick_, next_status_);
+    auto until = std::min(next_tick_, next_status_);
+    if (safe_lsn_ > announced_lsn_)
+        until = std::min(until, last_announcement_ + announcement_interval);
     const auto left =
         std::chrono::duration_cast<std::chrono::milliseconds>(until - Clock::now()).count() + 1;
     const int timeout = dry || held ? static_cast<int>(std::max<std::int64_t>(left, 0)) : 0;

@@ -54,8 +54,10 @@ class Source {
     void on_frame(std::string_view bytes);
     void notify_events();
     void maybe_flush(bool dry);
-    void flush(bool checkpoint);
-    void push_checkpoint();
+    void flush(bool announce);
+    void push_checkpoint(bool announce);
+    void announce(bool dry);
+    void note_time();
     void tick(Statements& statements);
     void commit_progress(Statements& statements, const Checkpoint& checkpoint);
     void send_status(Stream& stream);
@@ -82,11 +84,18 @@ class Source {
     std::deque<Message> full_;
     Frame frame_;
     Lsn safe_lsn_ = 0;  // of the last frame
+    // Everything committed before this moment of the primary's clock is at or before safe_lsn_.
     std::int64_t safe_time_us_ = 0;
+    struct Asked {
+        Lsn lsn;  // nothing committed before time_us is beyond it
+        std::int64_t time_us;
+    };
+    std::deque<Asked> asked_;
+    Lsn announced_lsn_ = 0;  // of the last checkpoint that the replicas hear of
+    Clock::time_point last_announcement_{};
     // The topics as of safe_lsn_, once a later commit's events have moved the batcher's on.
     std::shared_ptr<const TopicPositions> safe_positions_;
-    Lsn checkpoint_lsn_ = 0;      // of the last checkpoint handed over
-    bool heartbeat_due_ = false;  // a progress frame came by: tell the replicas
+    Lsn checkpoint_lsn_ = 0;  // of the last checkpoint handed over
     bool status_due_ = false;
     std::size_t frames_open_ = 0, bytes_open_ = 0;  // added since the last flush
     Clock::time_point next_tick_{}, next_status_{}, last_checkpoint_{};

@@ -52,7 +52,7 @@ struct Message {
 struct Checkpoint {
     SessionPtr session;
     Lsn lsn = 0;
-    std::int64_t time_us = 0;  // when the primary wrote it
+    std::int64_t time_us = 0;  // all that the primary committed before this moment is up to lsn
     std::shared_ptr<const TopicPositions> topics;
     bool heartbeat = false;  // tell the replicas
 };

@@ -308,15 +308,19 @@ TEST(CopyText, Escapes) {
 
 TEST(Heartbeat, Reads) {
     const auto h = parse_heartbeat(
-        R"({"source":"/db","epoch":5,"lsn":"0/20","time":"x","topics":{"parking":{"sequence":3,"lsn":"0/10"}}})");
+        R"({"source":"/db","epoch":5,"lsn":"0/20","time":"2026-11-25T00:00:00.000001Z","topics":{"parking":{"sequence":3,"lsn":"0/10"}}})");
     ASSERT_TRUE(h);
     EXPECT_EQ(h->epoch, 5);
     EXPECT_EQ(h->topic("parking").sequence, 3);
     EXPECT_EQ(h->topic("parking").lsn, 0x10U);
     EXPECT_EQ(h->topic("other").sequence, 0);
-    for (const char* bad :
-         {"", "{}", "[]", R"({"source":1})", R"({"source":"/db","epoch":5,"lsn":"x","topics":{}})",
-          R"({"source":"/db","epoch":5,"lsn":"0/1","topics":{"a":1}})"})
+    for (
+        const char* bad :
+        {"", "{}", "[]", R"({"source":1})", R"({"source":"/db","epoch":5,"lsn":"x","topics":{}})",
+         R"({"source":"/db","epoch":5,"lsn":"0/1","time":"2026-11-25T00:00:00.000001Z","topics":{"a":1}})",
+         R"({"source":"/db","epoch":5,"lsn":"0/20","topics":{}})",
+         R"({"source":"/db","epoch":5,"lsn":"0/20","time":"now","topics":{}})",
+         R"({"source":"/db","epoch":5,"lsn":"0/20","time":"2026-11-25T00:00:00.000001Z","topics":{"a\"}":{"sequence":3,"lsn":"0/10"}}})"})
         EXPECT_FALSE(parse_heartbeat(bad)) << bad;
 }
 

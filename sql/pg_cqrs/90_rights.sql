@@ -7,5 +7,9 @@ GRANT SELECT ON cqrs.publication_status, cqrs.subscription_status, cqrs.handler_
 -- It only asks, and takes a lock that a writer of the table takes anyway.
 GRANT EXECUTE ON FUNCTION cqrs.require_primary(regclass) TO PUBLIC;
 GRANT SELECT ON cqrs.published, cqrs.relay_state, cqrs.replica_identity, cqrs.subscription,
-                cqrs.subscription_state, cqrs.position, cqrs.incidents,
-                cqrs.handler, cqrs.handler_state TO pg_monitor;
+                cqrs.subscription_state, cqrs.position, cqrs.heartbeat, cqrs.incidents,
+                cqrs.handler, cqrs.handler_state, cqrs.attached_replica TO pg_monitor;
+-- Whoever may connect may ask how fresh a replica is. The view shows topics and positions, no data.
+GRANT SELECT ON cqrs.freshness TO PUBLIC;
+GRANT EXECUTE ON FUNCTION cqrs.token(boolean), cqrs.wait_for(text, interval, text), cqrs.staleness(text),
+    cqrs.require_fresh(regclass), cqrs.attached(), cqrs.read(regclass, jsonb) TO PUBLIC;
