@@ -10,7 +10,8 @@ namespace {
 const std::string as_topic = "heartbeat";
 
 // The heartbeat before stays beside the new one if its sequence was reached: the new one may name
-// an event that is not applied yet, and what was known is known on.
+// an event that is not applied yet, and what was known is known on. Only of the epoch that the
+// topic's worker has made sure of.
 const std::string record_sql =
     "INSERT INTO cqrs.heartbeat AS h "
     "(topic, epoch, sequence, lsn, at, earlier_sequence, earlier_lsn, earlier_at) "
@@ -20,12 +21,13 @@ const std::string record_sql =
     "CASE WHEN p.sequence >= o.sequence THEN o.at ELSE o.earlier_at END "
     "FROM cqrs.position p "
     "LEFT JOIN unnest($4::text[], $5::bigint[]) AS n(topic, sequence) ON n.topic = p.topic "
-    "LEFT JOIN cqrs.heartbeat o ON o.topic = p.topic AND o.epoch = p.epoch AND o.epoch = $1 "
+    "LEFT JOIN cqrs.heartbeat o ON o.topic = p.topic AND o.epoch = p.epoch "
+    "WHERE p.epoch = $1 "
     "ON CONFLICT (topic) DO UPDATE SET epoch = excluded.epoch, sequence = excluded.sequence, "
     "lsn = excluded.lsn, at = greatest(excluded.at, excluded.earlier_at), "
     "earlier_sequence = excluded.earlier_sequence, earlier_lsn = excluded.earlier_lsn, "
     "earlier_at = excluded.earlier_at "
-    "WHERE (h.epoch, h.lsn) <= (excluded.epoch, excluded.lsn)";
+    "WHERE h.epoch <> excluded.epoch OR h.lsn <= excluded.lsn";
 
 void append(std::string& array, const std::string& element) {
     array += array.empty() ? "{\"" : ",\"";
