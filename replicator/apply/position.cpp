@@ -148,8 +148,8 @@ void stop_position(Connection& connection, const std::string& topic, const std::
         {topic, error});
 }
 
-void record_incident(Connection& connection, const std::string& topic, const std::string& what,
-                     std::int64_t from, std::int64_t to) {
+std::string record_incident(Connection& connection, const std::string& topic,
+                            const std::string& what, std::int64_t from, std::int64_t to) {
     const std::string first = text(from), last = text(to);
     connection.query(
         "INSERT INTO cqrs.incidents (topic, what, from_sequence, to_sequence) "
@@ -157,6 +157,11 @@ void record_incident(Connection& connection, const std::string& topic, const std
         "WHERE NOT EXISTS (SELECT FROM cqrs.incidents i WHERE i.topic = $1::text "
         "AND i.from_sequence IS NOT DISTINCT FROM $3::bigint AND i.healed_at IS NULL)",
         {topic, what, from ? Param(first) : Param(), to ? Param(last) : Param()});
+    const auto open = connection.query(
+        "SELECT what FROM cqrs.incidents WHERE topic = $1 AND healed_at IS NULL "
+        "AND from_sequence IS NOT DISTINCT FROM $2::bigint ORDER BY id LIMIT 1",
+        {topic, from ? Param(first) : Param()});
+    return open.rows() ? std::string(open.get(0, 0)) : what;
 }
 
 void heal_incidents(Connection& connection, const std::string& topic, const std::string& how) {

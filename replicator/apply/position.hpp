@@ -64,9 +64,10 @@ bool received_position(postgres::Connection& connection, const std::string& topi
 // Its own transaction; the row is made when there is none.
 void stop_position(postgres::Connection& connection, const std::string& topic,
                    const std::string& error);
-// Not healed yet; nothing new while one that begins at the same event is not. 0: unknown.
-void record_incident(postgres::Connection& connection, const std::string& topic,
-                     const std::string& what, std::int64_t from, std::int64_t to);
+// Not healed yet; nothing new while one that begins at the same event is not. Returns what is
+// written: a later session may know less of the cause. 0: unknown.
+std::string record_incident(postgres::Connection& connection, const std::string& topic,
+                            const std::string& what, std::int64_t from, std::int64_t to);
 void heal_incidents(postgres::Connection& connection, const std::string& topic,
                     const std::string& how);
 // Everything about a topic that has no subscription any more.

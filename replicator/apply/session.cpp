@@ -145,8 +145,7 @@ void Session::copy(const NeedCopy& need, bool initial) {
     const std::string what =
         (queue_was_gone_ ? "queue " + queue_ + " was deleted: " : "") + need.what();
     if (!initial && (!settings.auto_resync || settings.database_url.empty())) {
-        record_incident(*replica_, topic_, what, need.from, need.to);
-        throw Halt(std::string(need.what()) + ". " +
+        throw Halt(record_incident(*replica_, topic_, what, need.from, need.to) + ". " +
                    (settings.database_url.empty()
                         ? "Set DATABASE_URL: the applier then copies the tables anew by itself."
                         : "Start the applier without --no-auto-resync: it then copies the tables "
