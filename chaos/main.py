@@ -24,7 +24,6 @@ from witness import Witness
 from workload import Workload
 
 HERE = pathlib.Path(__file__).resolve().parent
-RECOVERY_LIMIT = 180  # seconds: whatever was done, then the replica has what the primary has
 
 
 def arguments():
@@ -37,6 +36,7 @@ def arguments():
     parser.add_argument("--pause", type=float, default=0.02, help="seconds between two transactions of a writer, on average (default: 0.02)")
     parser.add_argument("--only", metavar="WORD", help="only kinds of faults whose name contains it")
     parser.add_argument("--steps", type=int, help="end after so many steps")
+    parser.add_argument("--recovery", type=float, default=180, help="seconds until the replica must have what the primary has (default: 180)")
     parser.add_argument("--plan", action="store_true", help="print the schedule's first steps and do nothing")
     parser.add_argument("--keep", action="store_true", help="keep the directory with the logs; kept anyway after a failure")
     options = parser.parse_args()
@@ -154,9 +154,9 @@ class Run:
             thread.join()
         if errors:
             raise RuntimeError("the harness failed: " + "\n".join(errors))
-        seconds = self.checker.recovery(RECOVERY_LIMIT)
+        seconds = self.checker.recovery(self.options.recovery)
         if seconds is None:
-            self.checker.fail(f"{step}: not recovered after {RECOVERY_LIMIT} s")
+            self.checker.fail(f"{step}: not recovered after {self.options.recovery:.0f} s")
             self.say("NOT RECOVERED")
             return False
         self.note(f"recovered in {seconds:.1f} s")
@@ -182,8 +182,8 @@ class Run:
         self.say("writers stop")
         self.workload.stop()
         self.checker.stop()
-        seconds = self.checker.recovery(RECOVERY_LIMIT)
-        checks = [("at rest the replica has everything", None if seconds is not None else f"not after {RECOVERY_LIMIT} s")]
+        seconds = self.checker.recovery(self.options.recovery)
+        checks = [("at rest the replica has everything", None if seconds is not None else f"not after {self.options.recovery:.0f} s")]
         if seconds is not None:
             checks += self.checker.final(self.witness)
         self.witness.stop()

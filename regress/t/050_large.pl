@@ -31,16 +31,17 @@ $apply->kill_now;
 $relay->kill_now;
 $relay = $cqrs->start_relay;
 $apply = $cqrs->start_apply('r1', @small);
-my $peak = 0;
-my $partial = 0;
+my ($peak, $relay_peak, $partial) = (0, 0, 0);
 ok(Cqrs::wait_until('all is applied', sub {
     my $count = $replica->safe_psql('postgres', 'SELECT count(*) FROM big');
     $partial++ if $count ne '0' && $count ne $rows;
     $peak = $apply->rss if $apply->running && $apply->rss > $peak;
+    $relay_peak = $relay->rss if $relay->running && $relay->rss > $relay_peak;
     return $count eq $rows;
 }), 'a large transaction arrives after kill -9 of both in the middle');
 is($partial, 0, 'it became visible at once');
 cmp_ok($peak, '<', 256 * 1024, "the applier stayed small ($peak kB)");
+cmp_ok($relay_peak, '<', 256 * 1024, "the relay stayed small ($relay_peak kB)");
 $cqrs->wait_equal('r1', 'big');
 is($replica->safe_psql('postgres', 'SELECT count(*) FROM cqrs.spool'), '0', 'the spool is empty');
 
