@@ -64,7 +64,7 @@ stack_databases() {
     postgres_start "$STACK_SERVER/primary" "$STACK_PRIMARY_PORT" || return 1
     postgres_start "$STACK_SERVER/replica" "$STACK_REPLICA_PORT" || return 1
     for side in "$DATABASE_URL" "$REPLICA_DATABASE_URL"; do
-        if ! stack_sql "${side%/*}/postgres" -tA -c 'SELECT datname FROM pg_database' | grep -qxF "${side##*/}"; then
+        if ! stack_sql "${side%/*}/postgres" -tA -c 'SELECT datname FROM pg_database' | grep -xF "${side##*/}" >/dev/null; then
             stack_sql "${side%/*}/postgres" -q -c "CREATE DATABASE ${side##*/}"
         fi
         stack_sql "$side" -q -c 'SET client_min_messages = warning' -c 'CREATE EXTENSION IF NOT EXISTS parking CASCADE'
