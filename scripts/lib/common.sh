@@ -87,7 +87,8 @@ random_word() { head -c 12 /dev/urandom | od -An -tx1 | tr -d ' \n'; }
 # A process is its id and its start time: an id alone may belong to somebody else by now.
 process_start() {
     local stat
-    { stat=$(<"/proc/$1/stat"); } 2>/dev/null || return 1
+    # Not $(<file): bash 5.2 ends the whole script when the file is not there.
+    { read -r stat <"/proc/$1/stat"; } 2>/dev/null || return 1
     stat=${stat##*) }
     # shellcheck disable=SC2086
     set -- $stat
