@@ -184,7 +184,9 @@ void Session::copy(const NeedCopy& need, bool initial) {
             what + (other && !report.epoch_reason.empty() ? ": " + report.epoch_reason : ""),
             need.from, need.to);
     }
-    heal_incidents(*replica_, topic_, "copied as of " + postgres::format_lsn(report.point));
+    // The first copy of one table more heals nothing of the others.
+    if (whole || !initial)
+        heal_incidents(*replica_, topic_, "copied as of " + postgres::format_lsn(report.point));
     replica_->commit();
     queue_was_gone_ = false;
     for (const std::string& prefix : report.not_published)

@@ -49,7 +49,6 @@ std::optional<SlotState> load_slot(postgres::Connection& sql, const std::string&
 std::string broken_continuity(const std::optional<RelayState>& row, const SlotState& slot,
                               const Identity& identity, bool slot_is_new) {
     if (!row) return "there is no relay_state for the slot";
-    if (slot_is_new) return "the slot is new";
     const Identity& was = row->identity;
     if (was.system_identifier != identity.system_identifier)
         return "the primary is another cluster (system identifier)";
@@ -59,6 +58,8 @@ std::string broken_continuity(const std::optional<RelayState>& row, const SlotSt
     if (was.database != identity.database) return "the database is another one (OID)";
     if (was.options != identity.options)
         return fmt::format("the options are \"{}\", were \"{}\"", identity.options, was.options);
+    // After what explains it better: a promoted standby has no slot.
+    if (slot_is_new) return "the slot is new";
     if (slot.confirmed > row->lsn)
         return fmt::format("the slot is at {}, ahead of relay_state's {}",
                            format_lsn(slot.confirmed), format_lsn(row->lsn));

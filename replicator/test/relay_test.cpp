@@ -51,6 +51,13 @@ TEST(RelayState, EveryDoubtBeginsAnEpoch) {
     }
 }
 
+TEST(RelayState, APromotedStandbyIsNamedByItsTimeline) {
+    Identity promoted = row().identity;
+    promoted.timeline = "other";  // and it has no slot
+    EXPECT_NE(broken_continuity(row(), slot_at(400), promoted, true).find("timeline"),
+              std::string::npos);
+}
+
 TEST(RelayState, EpochsGrowEvenIfTheClockDoesNot) {
     EXPECT_EQ(next_epoch(std::nullopt, 77), 77);
     EXPECT_EQ(next_epoch(row(), 77), 1001);
