@@ -21,13 +21,14 @@ struct CommandHelp {
     const char* name;
     const char* help;
 };
-constexpr std::array<CommandHelp, 6> commands = {{
+constexpr std::array<CommandHelp, 7> commands = {{
     {Command::relay, "relay", "primary to broker: publish every committed change as CloudEvents"},
     {Command::apply, "apply", "broker to one replica: apply the events to its tables"},
     {Command::run, "run", "relay and apply in one process, for small set-ups"},
     {Command::status, "status", "show positions and lag of primary, broker and replica"},
     {Command::tail, "tail", "print events as they pass, one JSON a line"},
     {Command::doctor, "doctor", "check all sides and say how to mend what is wrong"},
+    {Command::verify, "verify", "compare a replica's rows with the primary's at one point in time"},
 }};
 
 std::string described(const Setting& setting) {
@@ -147,7 +148,8 @@ Invocation parse_command_line(int argc, char** argv) {
                                       [&](const CommandHelp& c) { return first == c.name; });
     if (chosen == commands.end()) {
         throw ConfigError(fmt::format(
-            "{}; expected relay, apply, run, status, tail or doctor. See cqrs-replicator --help",
+            "{}; expected relay, apply, run, status, tail, doctor or verify. See cqrs-replicator "
+            "--help",
             first.empty() ? "no command given"
                           : fmt::format("\"{}\" is not a command", redact(std::string(first)))));
     }
@@ -168,6 +170,12 @@ Invocation parse_command_line(int argc, char** argv) {
     if (chosen->command == Command::tail) {
         app.add_option("pattern", settings.types, "binding keys such as parking.# [#]")
             ->type_name("PATTERN");
+    }
+
+    if (chosen->command == Command::verify) {
+        app.add_option("--table", settings.tables, "this table of the replica, or prefix, alone")
+            ->type_name("NAME")
+            ->allow_extra_args(false);
     }
 
     try {

@@ -28,14 +28,16 @@ struct Settings {
     int prefetch = 256;               // --prefetch, unacknowledged messages per topic
     std::chrono::milliseconds heartbeat{1000};  // --heartbeat
     bool auto_resync = true;                    // --no-auto-resync clears it
-    bool all_origins = false;        // --all-origins: also relay changes that came by replication
-    std::string log_level = "info";  // --log-level trace|debug|info|warn|error
-    bool json = false;               // --json of `status`
-    std::vector<std::string> types;  // `tail`: routing patterns, default "#"
-    std::size_t count = 0;           // -n of `tail`: end after so many events; 0: never
+    bool all_origins = false;         // --all-origins: also relay changes that came by replication
+    std::string log_level = "info";   // --log-level trace|debug|info|warn|error
+    bool json = false;                // --json of `status`
+    std::vector<std::string> types;   // `tail`: routing patterns, default "#"
+    std::size_t count = 0;            // -n of `tail`: end after so many events; 0: never
+    std::vector<std::string> tables;  // --table of `verify`; none: all
+    bool repair = false;              // --repair of `verify`
 };
 
-enum class Command { relay, apply, run, status, tail, doctor };
+enum class Command { relay, apply, run, status, tail, doctor, verify };
 
 // A setting that is missing, malformed or unknown. The text names it (flag and variable), says what
 // is expected and carries no secret; main() prints it and exits with status 2.

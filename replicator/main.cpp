@@ -21,6 +21,7 @@
 #include "config.hpp"
 #include "relay/relay.hpp"
 #include "stop.hpp"
+#include "verify/verify.hpp"
 
 namespace {
 
@@ -98,6 +99,8 @@ int dispatch(const cqrs::Invocation& invocation, cqrs::Stop& stop) {
             return cqrs::run_tail(invocation.settings, stop);
         case cqrs::Command::doctor:
             return cqrs::run_doctor(invocation.settings);
+        case cqrs::Command::verify:
+            return cqrs::run_verify(invocation.settings, stop);
         default:
             return serve(invocation, stop);
     }

@@ -18,7 +18,8 @@ namespace {
 
 constexpr unsigned relay = mask(Command::relay), apply = mask(Command::apply),
                    run = mask(Command::run), status = mask(Command::status),
-                   tail = mask(Command::tail), doctor = mask(Command::doctor);
+                   tail = mask(Command::tail), doctor = mask(Command::doctor),
+                   verify = mask(Command::verify);
 constexpr unsigned all = relay | apply | run | status | tail | doctor;
 constexpr std::size_t kB = 1024, MB = 1024 * 1024;
 
@@ -190,10 +191,12 @@ const std::vector<Setting>& all_settings() {
         {"database-url", "DATABASE_URL", "URL",
          "the primary, as libpq takes it (relay, run: required; apply: for initial copies and "
          "resynchronisation)",
-         "", relay | apply | run | status | doctor, relay | run, true, database(&S::database_url)},
+         "", relay | apply | run | status | doctor | verify, relay | run | verify, true,
+         database(&S::database_url)},
         {"replica-database-url", "REPLICA_DATABASE_URL", "URL",
-         "the replica, as libpq takes it (apply, run: required)", "", apply | run | status | doctor,
-         apply | run, true, database(&S::replica_database_url)},
+         "the replica, as libpq takes it (apply, run: required)", "",
+         apply | run | status | doctor | verify, apply | run | verify, true,
+         database(&S::replica_database_url)},
         {"broker-url", "RABBITMQ_BROKER_URL", "URL[,URL...]",
          "RabbitMQ, amqp:// or amqps://; several are tried in turn", "", all,
          relay | apply | run | tail, true, store_broker},
@@ -234,10 +237,12 @@ const std::vector<Setting>& all_settings() {
          "after a gap stop the topic instead of copying its tables again", "", apply | run, 0,
          false, flag(&S::auto_resync, false)},
         {"json", "", "", "print JSON", "", status, 0, false, flag(&S::json)},
+        {"repair", "", "", "write what differs as the primary has it", "", verify, 0, false,
+         flag(&S::repair)},
         {"count", "", "N", "end after so many events", "", tail, 0, false,
          number(&S::count, 1, 1'000'000'000)},
-        {"log-level", "CQRS_LOG_LEVEL", "LEVEL", "trace, debug, info, warn or error", "info", all,
-         0, false, store_log_level},
+        {"log-level", "CQRS_LOG_LEVEL", "LEVEL", "trace, debug, info, warn or error", "info",
+         all | verify, 0, false, store_log_level},
     };
     return settings;
 }

@@ -53,7 +53,7 @@ bool check_apply_rights(postgres::Connection& connection, Findings& findings) {
         readable = false;
     }
     for (const char* table : {"cqrs.position", "cqrs.heartbeat", "cqrs.subscription_state",
-                              "cqrs.handler_state", "cqrs.spool", "cqrs.incidents"}) {
+                              "cqrs.handler_state", "cqrs.fence", "cqrs.spool", "cqrs.incidents"}) {
         const auto missing =
             missing_rights(connection, table, {"SELECT", "INSERT", "UPDATE", "DELETE"});
         if (missing.empty()) continue;

@@ -30,11 +30,14 @@ using Prefixes = std::map<std::string, Wanted>;
 struct Topic {
     Prefixes prefixes;
     std::string handlers;  // as registered
+    std::string fence;
 };
 
 bool worth_waking(const Topic& known, const Topic& wanted_now) {
     const Prefixes &before = known.prefixes, &now = wanted_now.prefixes;
-    if (before.size() != now.size() || known.handlers != wanted_now.handlers) return true;
+    if (before.size() != now.size() || known.handlers != wanted_now.handlers ||
+        known.fence != wanted_now.fence)
+        return true;
     for (const auto& [prefix, wanted] : now) {
         const auto it = before.find(prefix);
         if (it == before.end() || it->second.relation != wanted.relation ||
@@ -136,6 +139,13 @@ class Supervisor {
             "GROUP BY topic");
         for (int i = 0; i < handlers.rows(); ++i)
             wanted[std::string(handlers.get(i, 0))].handlers = handlers.get(i, 1);
+
+        const auto fences = connection.exec(
+            "SELECT topic, lsn || ' ' || owner FROM cqrs.fence WHERE expires_at > "
+            "clock_timestamp()");
+        for (int i = 0; i < fences.rows(); ++i)
+            if (const auto it = wanted.find(std::string(fences.get(i, 0))); it != wanted.end())
+                it->second.fence = fences.get(i, 1);
 
         for (const auto& [topic, subscribed] : wanted) {
             auto& worker = workers_[topic];

@@ -66,6 +66,12 @@ Boundary Session::boundary_before(std::span<const Event* const> events, std::siz
 }
 
 void Session::apply_complete() {
+    const bool cut = cut_at_fence();
+    if (complete_ > 0) apply_orders_and_rows();
+    if (cut) hold();
+}
+
+void Session::apply_orders_and_rows() {
     const std::vector<const Event*> events(pending_.begin(),
                                            pending_.begin() + static_cast<long>(complete_));
     const auto until = [&](const Boundary& to) {
@@ -136,7 +142,7 @@ void Session::write_batch(std::span<const Event* const> events, const Boundary& 
             writer_->prepare(events, modes[step]);
             replica_->exec("BEGIN");
             if (!advance_position(*replica_, topic_, position_, to, false, handlers_.version()))
-                throw Restart("the position or the handlers were changed");
+                throw Restart("the position, the handlers or a fence were changed");
             writer_->write(events, modes[step]);
             handlers_.call(*replica_, events, modes[step] == Writer::Mode::one_by_one);
             notify_events(*replica_, events);

@@ -43,6 +43,7 @@ void Session::consume() {
 void Session::idle() {
     if (complete_ > 0) return apply_complete();
     watch_heartbeat();
+    if (at_fence()) return hold();
     if (broker_->buffered()) return;
     clear_stop();
     pollfd fds[] = {{broker_->socket(), POLLIN, 0},

@@ -68,7 +68,9 @@ bool advance_position(Connection& connection, const std::string& topic, const Po
                    "committed_at = $6, applied_at = clock_timestamp(), "
                    "received = CASE WHEN $7 THEN received END, state = 'live', error = NULL "
                    "WHERE topic = $1 AND epoch = $2 AND sequence = $3 AND $8 = " +
-                       std::string(handlers_version_sql),
+                       std::string(handlers_version_sql) +
+                       " AND NOT EXISTS (SELECT FROM cqrs.fence f WHERE f.topic = $1 AND f.lsn < "
+                       "$5::pg_lsn AND f.expires_at > clock_timestamp())",
                    {topic, epoch, expected, sequence, lsn,
                     to.time.empty() ? Param() : Param(to.time), keep_received ? "t" : "f",
                     handlers})

@@ -43,6 +43,7 @@ std::vector<Subscription> load_subscriptions(postgres::Connection& connection,
 
 // First statement of an applying transaction: false when the row is not where we think it is.
 // keep_received: spooled events remain beyond the boundary. handlers: Handlers::version().
+// Nor does it pass a fence.
 bool advance_position(postgres::Connection& connection, const std::string& topic,
                       const Position& from, const Boundary& to, bool keep_received,
                       const std::string& handlers);

@@ -71,6 +71,7 @@ void Session::load() {
     handlers_.load(*replica_, topic_, !position_.fresh());
     decoder_.emplace(tables_, &handlers_);
     writer_.emplace(*replica_);
+    load_fence();
     messages_.clear();
     pending_.clear();
     unacked_.clear();

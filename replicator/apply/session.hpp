@@ -74,16 +74,23 @@ class Session {
     void clear_stop();
     // batch.cpp: transactions into the replica
     void apply_complete();
+    void apply_orders_and_rows();
     void apply_events(std::span<const Event* const> events, const Boundary& to);
     void write_batch(std::span<const Event* const> events, const Boundary& to);
     void release(const Boundary& to);
     Boundary boundary_before(std::span<const Event* const> events, std::size_t at) const;
+    // fence.cpp: holding at a point for `verify`
+    void load_fence();
+    bool at_fence() const;
+    bool cut_at_fence();
+    void hold();
     // spooling.cpp: transactions too large for memory
     void spool_pending();
     void spool_more();
     void apply_spool();
     void write_spool(const Boundary& to, Writer::Mode mode);
     Boundary spool_boundary();
+    Boundary spool_boundary_at_fence();
 
     void count_conflicts(const Writer::Conflicts& conflicts);
     void set_lag(double seconds);
@@ -118,6 +125,7 @@ class Session {
     };
     std::deque<Unacked> unacked_;
 
+    std::optional<std::uint64_t> fence_;  // must not be passed; 0: stay
     bool spooling_ = false;
     std::uint64_t spool_lsn_ = 0;  // the transaction that is being spooled
     std::uint64_t heartbeat_seen_ = 0;

@@ -66,6 +66,7 @@ Boundary Session::spool_boundary() {
     const auto last = last_spooled(*replica_, topic_);
     if (!last) throw Restart("cqrs.spool is empty");
     Message message;
+    if (fence_ && last->lsn > *fence_) return spool_boundary_at_fence();
     if (!read_spooled(*replica_, topic_, last->sequence - 1, message))
         throw Restart("cqrs.spool was changed by somebody else");
     decoder_->decode(message, message.head.sequence);
@@ -78,9 +79,25 @@ Boundary Session::spool_boundary() {
     return {end->sequence, end->lsn, std::string(end->time)};
 }
 
+// The last event in the spool that ends at or before the fence.
+Boundary Session::spool_boundary_at_fence() {
+    Boundary to;
+    Message message;
+    for (std::int64_t after = 0; read_spooled(*replica_, topic_, after, message);
+         after = message.head.sequence) {
+        decoder_->decode(message, message.head.sequence);
+        for (const Event& e : message.events) {
+            if (e.lsn > *fence_) return to;
+            to = {e.sequence, e.lsn, std::string(e.time)};
+        }
+    }
+    return to;
+}
+
 void Session::apply_spool() {
     try {
         const Boundary to = spool_boundary();
+        if (fence_ && to.sequence <= *position_.sequence) return hold();
         if (to.sequence <= *position_.sequence) return;
         using enum Writer::Mode;
         for (const auto mode : {set_wise, replace, one_by_one}) {
@@ -118,7 +135,7 @@ void Session::write_spool(const Boundary& to, Writer::Mode mode) {
 
     replica_->exec("BEGIN");
     if (!advance_position(*replica_, topic_, position_, to, rest, handlers_.version()))
-        throw Restart("the position or the handlers were changed");
+        throw Restart("the position, the handlers or a fence were changed");
     std::vector<std::unique_ptr<Message>> held;
     std::vector<const Event*> events;
     std::size_t bytes = 0, count = 0, transactions = 0;
