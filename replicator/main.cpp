@@ -11,6 +11,7 @@
 #include <functional>
 #include <thread>
 
+#include "access.hpp"
 #include "admin/doctor.hpp"
 #include "admin/health.hpp"
 #include "admin/http.hpp"
@@ -29,10 +30,21 @@ namespace {
 cqrs::Stop* stop_of_signals = nullptr;
 std::atomic<int> signals_seen{0};  // lock-free
 
+// An orderly end waits for a server that hangs no longer than this. What it leaves undone is what a
+// kill leaves undone, and that is safe.
+constexpr unsigned orderly_seconds = 4;
+
 // The first signal asks for an orderly end, the second ends at once.
 extern "C" void on_signal(int signal) {
     if (signals_seen.fetch_add(1) > 0) _exit(128 + signal);
     stop_of_signals->request();
+    alarm(orderly_seconds);
+}
+
+extern "C" void on_alarm(int) {
+    constexpr char text[] = "cqrs-replicator: a server does not answer; ended without it\n";
+    [[maybe_unused]] const auto ignored = write(STDERR_FILENO, text, sizeof text - 1);
+    _exit(0);
 }
 
 void install_signals(cqrs::Stop& stop) {
@@ -42,6 +54,8 @@ void install_signals(cqrs::Stop& stop) {
     sigemptyset(&action.sa_mask);
     sigaction(SIGTERM, &action, nullptr);
     sigaction(SIGINT, &action, nullptr);
+    action.sa_handler = on_alarm;
+    sigaction(SIGALRM, &action, nullptr);
     action.sa_handler = SIG_IGN;  // a closed socket is an error of the call that wrote to it
     sigaction(SIGPIPE, &action, nullptr);
 }
@@ -75,6 +89,7 @@ int run_both(const Part& relay, const Part& apply, cqrs::Stop& stop) {
 int serve(const cqrs::Invocation& invocation, cqrs::Stop& stop) {
     using namespace cqrs;
     const Settings& settings = invocation.settings;
+    check_access(invocation.command, settings, stop);
     Metrics metrics;
     Health health;
     // Bound before any part starts: a port in use is an error at once, not a service half there.

@@ -5,7 +5,9 @@ use warnings;
 use FindBin;
 use lib "$FindBin::RealBin/lib";
 use Cqrs;
+use HTTP::Tiny;
 use JSON::PP;
+use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
@@ -15,7 +17,8 @@ my $table = 'CREATE TABLE wide (id int PRIMARY KEY, filler text)';
 $_->safe_psql('postgres', $table) foreach $primary, $replica;
 $primary->safe_psql('postgres', q{SELECT cqrs.publish('wide', 'wide')});
 $replica->safe_psql('postgres', q{SELECT cqrs.subscribe('wide', 'wide', notify => true)});
-$cqrs->start_relay;
+my $port = PostgreSQL::Test::Cluster::get_free_port();
+$cqrs->start('relay', $cqrs->environment, 'relay', '--listen', "127.0.0.1:$port");
 $cqrs->start_apply('r1');
 ok($cqrs->wait_live('r1', $_), "$_ is live") foreach qw(parking wide);
 
@@ -60,6 +63,25 @@ is(scalar @$heard, 2, '(c) the applier notifies once an event');
 is(decode_json($heard->[0])->{data}{filler}, 'small', '(c) the payload is the event');
 like($heard->[1], qr{^[0-9A-F]+/[0-9A-F]+\.2$}, '(c) the id alone where the event would not fit');
 is($replica->safe_psql('postgres', 'SELECT count(*) FROM wide'), '2', '(c) whoever hears of it sees it');
+
+# (a) never holds anything up: what does not fit into 16 MB is left out, counted and told.
+$primary->safe_psql('postgres', q{CREATE TABLE loud (id int PRIMARY KEY, filler text); SELECT cqrs.publish('loud', 'loud', notify => true)});
+$primary->safe_psql('postgres', q{INSERT INTO loud VALUES (0, '')});
+my $notifier;
+Cqrs::wait_until('the relay notifies', sub {
+    return $notifier = $primary->safe_psql('postgres', q{SELECT pid FROM pg_stat_activity WHERE application_name = 'cqrs relay notify'});
+});
+kill 'STOP', $notifier;
+$primary->safe_psql('postgres', q{INSERT INTO loud SELECT i, repeat('x', 7000) FROM generate_series(1, 4000) i; SELECT create_parking_slot('beside it')});
+$cqrs->wait_equal('r1', 'parking_slots');
+my $get = sub { return HTTP::Tiny->new(timeout => 5)->get("http://127.0.0.1:$port$_[0]")->{content} };
+my $left_out = 0;
+ok(Cqrs::wait_until('some are left out', sub {
+    return ($left_out) = $get->('/health') =~ /"relay\.notify_left_out":"(\d+)"/;
+}), '/health says how many were left out');
+cmp_ok($left_out, '<', 2000, 'not those that fit');
+like($get->('/metrics'), qr/^cqrs_relay_notify_dropped_total [1-9]/m, 'a metric counts them');
+kill 'CONT', $notifier;
 
 $cqrs->finish;
 done_testing();

@@ -78,5 +78,43 @@ $_->signal('TERM') foreach $relay, $apply;
 ok(defined $_->wait_end(10), "$_->{name} ends without a broker") foreach $relay, $apply;
 $cqrs->start_broker;
 
+# While a server hangs, idle or with work to do. How long it takes is written down, not judged.
+sub create { $primary->safe_psql('postgres', q{SELECT create_parking_slot('more ' || i) FROM generate_series(1, 2000) i}) }
+my @hanging = (
+    [ 'the broker hangs', sub { $cqrs->pause_broker }, sub { $cqrs->resume_broker } ],
+    [ 'the broker hangs under load', sub { $cqrs->pause_broker; create() }, sub { $cqrs->resume_broker } ],
+    [
+        'the broker has an alarm',
+        sub { $cqrs->rabbitmqctl('set_vm_memory_high_watermark', '0.00001'); create() },
+        sub { $cqrs->rabbitmqctl('set_vm_memory_high_watermark', '0.4') }
+    ],
+    [ 'the primary hangs', sub { Cqrs::signal_node($primary, 'STOP') }, sub { Cqrs::signal_node($primary, 'CONT') } ],
+);
+foreach my $case (@hanging) {
+    my ($what, $hang, $relieve) = @$case;
+    $relay = $cqrs->start_relay;
+    ok(Cqrs::wait_until('the relay streams', sub { return $relay->log =~ /streaming from/ && $relay->log =~ /connected to broker/ }), "$what: it did not before");
+    $hang->();
+    $relay->signal('TERM');
+    my $seconds = $relay->wait_end(10);
+    $relieve->();
+    ok(defined $seconds, "$what: the relay ends") and note(sprintf('%s: the relay ended after %.2f s', $what, $seconds));
+    is($relay->status, 0, "$what: with 0");
+}
+foreach my $hung ([ 'broker', sub { $cqrs->pause_broker }, sub { $cqrs->resume_broker } ], @hanging[3]) {
+    my ($what, $hang, $relieve) = @$hung;
+    $hang->();
+    my @started = ($cqrs->start_relay, $cqrs->start_apply('r1'));
+    select(undef, undef, undef, 0.5);    # anywhere in its start
+    $_->signal('TERM') foreach @started;
+    my @seconds = map { $_->wait_end(10) } @started;
+    $relieve->();
+    ok(defined $seconds[$_], "$what: $started[$_]{name}, just started, ends") foreach 0, 1;
+}
+$relay = $cqrs->start_relay;
+$apply = $cqrs->start_apply('r1');
+$cqrs->wait_equal('r1', 'parking_slots');
+is($replica->safe_psql('postgres', 'SELECT count(*) FROM cqrs.incidents'), '0', 'nor did any of this');
+
 $cqrs->finish;
 done_testing();

@@ -48,7 +48,7 @@ $primary->safe_psql('postgres', q{
     GRANT SELECT ON parking_slots TO cqrs_relay;
 });
 $replica->safe_psql('postgres', 'CREATE ROLE cqrs_apply LOGIN');
-foreach my $user ([ 'relay', '^(CQRS_EVENT_STORE|CQRS_HEARTBEAT)$', '^(CQRS_EVENT_STORE|CQRS_HEARTBEAT)$', '^$' ],
+foreach my $user ([ 'relay', ('^(CQRS_EVENT_STORE|CQRS_HEARTBEAT|CQRS_RELAY_STATE\..*)$') x 2, '^(CQRS_HEARTBEAT|CQRS_RELAY_STATE\..*)$' ],
     [ 'r1', '^cqrs\.r1\.', '^cqrs\.r1\.', '^(cqrs\.r1\..*|CQRS_EVENT_STORE|CQRS_HEARTBEAT)$' ]) {
     my ($name, @permissions) = @$user;
     $cqrs->rabbitmqctl('add_user', $name, 'secret-of-mq');

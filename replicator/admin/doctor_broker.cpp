@@ -96,6 +96,29 @@ void check_queue(broker::Connection& connection, const std::string& name, Findin
     check_queue_type(connection, name, findings);
 }
 
+// Where the relay keeps its last position outside the primary (relay/witness.hpp).
+void check_witness(broker::Connection& connection, const std::string& slot, Findings& findings) {
+    const std::string name = broker::witness_queue_name(slot);
+    broker::QueueOptions options;
+    options.passive = true;
+    try {
+        connection.declare_queue(name, options);
+        findings.ok("queue " + name + " keeps the relay's position, to notice a restored primary");
+    } catch (const broker::Error& e) {
+        if (e.code() == refused)
+            findings.note("this user may not look at queue " + name +
+                          " (an applier need not); the relay's user needs configure, write and "
+                          "read on it, and read on " +
+                          broker::heartbeat_exchange);
+        else if (e.code() == not_found)
+            findings.note("queue " + name +
+                          " is not there: the relay makes it at its start, if its user has "
+                          "configure, write and read on it");
+        else
+            throw;
+    }
+}
+
 }  // namespace
 
 void check_broker(const Settings& settings, Findings& findings, const Discovered& discovered) {
@@ -108,6 +131,7 @@ void check_broker(const Settings& settings, Findings& findings, const Discovered
         for (const auto& topic : discovered.topics) {
             check_queue(connection, broker::queue_name(settings.replica, topic), findings);
         }
+        check_witness(connection, settings.slot, findings);
         check_alarm(connection, findings);
         findings.note(
             "policies (max-length, TTL) are not visible over AMQP; see\n"

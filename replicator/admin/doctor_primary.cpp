@@ -170,6 +170,21 @@ void check_slot(postgres::Connection& connection, const std::string& slot, Findi
     }
 }
 
+// No slot can be read over changes of cqrs.published once that table is gone.
+void note_other_slots(postgres::Connection& connection, const std::string& slot,
+                      Findings& findings) {
+    const auto result = connection.query(
+        "SELECT string_agg(format('%s (%s, read up to %s)', slot_name, plugin,"
+        " confirmed_flush_lsn), ', ' ORDER BY slot_name) FROM pg_replication_slots"
+        " WHERE database = current_database() AND slot_name <> $1 AND NOT temporary",
+        {std::string_view(slot)});
+    if (result.is_null(0, 0)) return;
+    findings.note(fmt::format(
+        "other slots of this database: {}. Before a DROP EXTENSION pg_cqrs they must have read "
+        "past the last cqrs.publish() or unpublish(), or be dropped",
+        result.get(0, 0)));
+}
+
 // False: what is published cannot be read.
 bool check_relay_rights(postgres::Connection& connection, Findings& findings) {
     const auto state =
@@ -243,6 +258,7 @@ void check_primary(const Settings& settings, Findings& findings, Discovered& dis
         check_slot(*connection, settings.slot, findings);
         discovered.primary_identity = database_identity(*connection);
         if (!check_extension(*connection, findings)) return;
+        note_other_slots(*connection, settings.slot, findings);
         if (!check_relay_rights(*connection, findings)) return;
         check_published(*connection, findings, discovered);
     } catch (const postgres::Error& e) {

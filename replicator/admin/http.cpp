@@ -59,6 +59,12 @@ void write_metrics(JsonWriter& json, const Metrics& metrics) {
     json.end_array();
 }
 
+void write_notes(JsonWriter& json, const Health& health) {
+    json.key("notes").begin_object();
+    for (const auto& [key, value] : health.notes()) json.member(key, value);
+    json.end_object();
+}
+
 }  // namespace
 
 struct AdminHttp::State {
@@ -83,6 +89,7 @@ void AdminHttp::State::routes() {
         JsonWriter json;
         json.begin_object();
         write_health(json, verdict, parts);
+        write_notes(json, *health);
         json.end_object();
         response.status = verdict.ok ? 200 : 503;
         response.set_content(json.str() + "\n", "application/json");
@@ -95,9 +102,7 @@ void AdminHttp::State::routes() {
         JsonWriter json;
         json.begin_object();
         write_health(json, judge(parts), parts);
-        json.key("notes").begin_object();
-        for (const auto& [key, value] : health->notes()) json.member(key, value);
-        json.end_object();
+        write_notes(json, *health);
         write_metrics(json, *metrics);
         json.end_object();
         response.set_content(json.str() + "\n", "application/json");

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <memory>
 #include <mutex>
 #include <optional>
 
@@ -65,13 +66,13 @@ class Control {
         else
             canceller_.reset();
     }
-    void set_broker(broker::Connection* connection) {
+    void set_broker(const broker::Connection* connection) {
         const std::lock_guard lock(mutex_);
-        broker_ = connection;
+        breaker_ = connection ? connection->breaker() : nullptr;
     }
     void interrupt() noexcept {
         const std::lock_guard lock(mutex_);
-        if (broker_) broker_->shutdown_socket();
+        if (breaker_) breaker_->break_off();
         if (canceller_) canceller_->cancel();
     }
 
@@ -80,7 +81,7 @@ class Control {
     std::atomic<bool> woken_{false};
     std::mutex mutex_;
     std::optional<postgres::Canceller> canceller_;
-    broker::Connection* broker_ = nullptr;
+    std::shared_ptr<broker::Breaker> breaker_;
 };
 
 }  // namespace cqrs::apply

@@ -19,7 +19,6 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdlib>
-#include <mutex>
 #include <system_error>
 
 #include "broker/names.hpp"
@@ -59,11 +58,15 @@ using Handle = std::unique_ptr<std::remove_pointer_t<amqp_connection_state_t>, D
 struct Connection::State {
     Handle handle;
     std::string host;
-    std::mutex
-        fd_mutex;  // so that the watchdog never shuts down a number that was closed and reused
+    std::shared_ptr<Breaker> breaker;
     int fd = -1;
     bool usable = false;         // the broker has not closed it and the socket has not failed
     std::uint64_t next_tag = 0;  // 0: not in confirm mode
+
+    explicit State(std::shared_ptr<Breaker> b) : breaker(std::move(b)) {}
+    ~State() { breaker->attach(-1); }  // before the handle closes it
+    State(const State&) = delete;
+    State& operator=(const State&) = delete;
 
     amqp_connection_state_t get() const noexcept { return handle.get(); }
 
@@ -256,7 +259,8 @@ Connection::~Connection() {
 }
 
 Connection Connection::open(const std::string& urls, const std::string& cacert,
-                            const std::string& name, std::chrono::milliseconds timeout) {
+                            const std::string& name, std::chrono::milliseconds timeout,
+                            std::shared_ptr<Breaker> breaker) {
     std::vector<Address> addresses;
     try {
         addresses = parse_urls(urls);
@@ -267,7 +271,7 @@ Connection Connection::open(const std::string& urls, const std::string& cacert,
     std::string failures;
     for (const Address& address : addresses) {
         try {
-            auto state = std::make_unique<State>();
+            auto state = std::make_unique<State>(breaker);
             state->handle.reset(amqp_new_connection());
             if (!state->handle) throw Error(0, "out of memory");
             state->host = address.name();
@@ -275,9 +279,10 @@ Connection Connection::open(const std::string& urls, const std::string& cacert,
             amqp_set_handshake_timeout(state->get(), &limit);
             amqp_set_rpc_timeout(state->get(), &limit);
             open_socket(state->get(), address, cacert, timeout);
+            state->fd = amqp_get_sockfd(state->get());
+            breaker->attach(state->fd);
             login(state->get(), address, name);
             state->usable = true;
-            state->fd = amqp_get_sockfd(state->get());
             state->reopen_channel();
             return Connection(std::move(state));
         } catch (const Error& e) {
@@ -380,6 +385,19 @@ void Connection::ack(std::uint64_t tag, bool multiple) {
     if (status != AMQP_STATUS_OK) state_->socket_failed("acknowledging", status);
 }
 
+std::optional<std::string> Connection::peek(const std::string& queue) {
+    const auto reply = amqp_basic_get(state_->get(), channel, wire::bytes(queue), false);
+    if (reply.reply_type != AMQP_RESPONSE_NORMAL) state_->check("looking at queue " + queue);
+    std::optional<std::string> body;
+    if (reply.reply.id == AMQP_BASIC_GET_OK_METHOD) {
+        wire::Message message;
+        state_->read_content(message);
+        body.emplace(static_cast<const char*>(message->body.bytes), message->body.len);
+    }
+    amqp_maybe_release_buffers(state_->get());
+    return body;
+}
+
 std::optional<BrokerEvent> Connection::next(std::chrono::milliseconds timeout) {
     const auto deadline = std::chrono::steady_clock::now() + timeout;
     for (;;) {
@@ -406,21 +424,29 @@ bool Connection::buffered() const noexcept {
     return amqp_frames_enqueued(state_->get()) || amqp_data_in_buffer(state_->get());
 }
 
-void Connection::shutdown_socket() noexcept {
-    if (!state_) return;
-    const std::lock_guard lock(state_->fd_mutex);
-    if (state_->fd >= 0) ::shutdown(state_->fd, SHUT_RDWR);
+std::shared_ptr<Breaker> Connection::breaker() const noexcept {
+    return state_->breaker;
+}
+
+void Breaker::break_off() noexcept {
+    const std::lock_guard lock(mutex_);
+    if (fd_ >= 0) ::shutdown(fd_, SHUT_RDWR);
+}
+
+void Breaker::attach(int fd) noexcept {
+    const std::lock_guard lock(mutex_);
+    fd_ = fd;
 }
 
 void Connection::close() noexcept {
     if (!state_ || !state_->handle) return;
     // Sending blocks without a limit when the broker does not read: leave the goodbye out then.
     if (state_->usable && writable(std::chrono::milliseconds(0))) {
-        const timeval limit{1, 0};
+        const timeval limit{0, 300'000};
         amqp_set_rpc_timeout(state_->get(), &limit);
         amqp_connection_close(state_->get(), AMQP_REPLY_SUCCESS);
     }
-    const std::lock_guard lock(state_->fd_mutex);
+    state_->breaker->attach(-1);
     state_->usable = false;
     state_->fd = -1;
     state_->handle.reset();

@@ -1,11 +1,12 @@
 // rabbitmq-c, RAII: the only place that touches amqp_connection_state_t. One channel (1) per
-// connection, one thread per connection; shutdown_socket() alone may be called from another thread.
+// connection, one thread per connection; only a Breaker may be used from another thread.
 #pragma once
 
 #include <chrono>
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <stdexcept>
 #include <string>
@@ -76,13 +77,27 @@ struct QueueInfo {
     std::uint32_t messages = 0, consumers = 0;
 };
 
+// Breaks off whatever hangs in a connection, from another thread: a publish, or the login in
+// open().
+class Breaker {
+  public:
+    void break_off() noexcept;
+
+  private:
+    friend class Connection;
+    void attach(int fd) noexcept;  // -1: none
+    std::mutex mutex_;             // so that no number is shut down that was closed and used again
+    int fd_ = -1;
+};
+
 class Connection {
   public:
     // urls: comma-separated amqp:// or amqps:// URLs, tried in turn. heartbeat 10 s, announces
     // publisher_confirms, consumer_cancel_notify, connection.blocked, basic.nack. Throws Error.
     static Connection open(const std::string& urls, const std::string& cacert,
                            const std::string& name,
-                           std::chrono::milliseconds timeout = std::chrono::seconds(10));
+                           std::chrono::milliseconds timeout = std::chrono::seconds(10),
+                           std::shared_ptr<Breaker> breaker = std::make_shared<Breaker>());
     Connection(Connection&&) noexcept;
     Connection& operator=(Connection&&) noexcept;
     ~Connection();
@@ -107,6 +122,9 @@ class Connection {
     std::string consume(const std::string& queue, int prefetch, bool no_ack = false,
                         bool exclusive = false);
     void ack(std::uint64_t tag, bool multiple);
+    // The body of the queue's first message, if it has one; the message returns to the queue when
+    // the connection closes.
+    std::optional<std::string> peek(const std::string& queue);
 
     // Waits at most `timeout` for one frame's worth and returns it; nullopt: nothing came. Sends
     // and checks heartbeats. {0}: only what has arrived. Throws Error on channel.close,
@@ -114,10 +132,10 @@ class Connection {
     std::optional<BrokerEvent> next(std::chrono::milliseconds timeout);
 
     int socket() const noexcept;
-    bool buffered() const noexcept;   // a frame is in memory already: do not poll() the socket
-    void shutdown_socket() noexcept;  // from a watchdog: makes a hung publish() fail
-    void close() noexcept;            // orderly; bounded by a second
-    std::string host() const;         // "host:port", for logs
+    bool buffered() const noexcept;  // a frame is in memory already: do not poll() the socket
+    std::shared_ptr<Breaker> breaker() const noexcept;
+    void close() noexcept;     // orderly; a broker that hangs costs 300 ms
+    std::string host() const;  // "host:port", for logs
 
   private:
     struct State;

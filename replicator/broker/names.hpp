@@ -9,6 +9,13 @@ inline constexpr const char* event_exchange = "CQRS_EVENT_STORE";  // topic, dur
 inline constexpr const char* heartbeat_exchange =
     "CQRS_HEARTBEAT";  // topic, durable; key: "heartbeat"
 inline constexpr const char* heartbeat_key = "heartbeat";
+// The relay's last checkpoint, one message; through the heartbeat exchange (relay/witness.hpp).
+inline std::string witness_queue_name(const std::string& slot) {
+    return "CQRS_RELAY_STATE." + slot;
+}
+inline std::string witness_key(const std::string& slot) {
+    return "state." + slot;
+}
 inline constexpr const char* batch_content_type = "application/cloudevents-batch+json";
 
 inline constexpr const char* header_source = "cqrs-source";      // longstr

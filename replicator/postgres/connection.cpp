@@ -8,6 +8,7 @@
 #include <charconv>
 #include <cstdio>
 #include <future>
+#include <regex>
 #include <system_error>
 #include <thread>
 
@@ -50,28 +51,47 @@ class Values {
     std::vector<const char*> pointers_;
 };
 
+Error stopping() {
+    return {Remedy::retry, "57014", "interrupted: the program is stopping"};
+}
+
 [[noreturn]] void no_connection(PGconn* c, const std::string& what) {
     throw Error(Remedy::retry, "", what + one_line(c ? PQerrorMessage(c) : "out of memory"));
 }
 
+// libpq keeps no result of an attempt to connect: with verbose messages the SQLSTATE stands in the
+// text, "FATAL:  28P01: ...", and the server's line of code below it.
+[[noreturn]] void no_login(PGconn* c) {
+    static const std::regex code(":  ([0-9A-Z]{5}): "), place("\n[^\n]*\\.c:[0-9]+(?=\n|$)");
+    std::string message = std::regex_replace(text(PQerrorMessage(c)), place, "");
+    std::string sqlstate = PQconnectionNeedsPassword(c) != 0 ? "28P01" : "";
+    // Several hosts: the last one decided.
+    for (std::sregex_iterator m(message.begin(), message.end(), code), end; m != end; ++m)
+        sqlstate = m->str(1);
+    message = std::regex_replace(message, code, ":  ");
+    throw Error(Remedy::retry, sqlstate, one_line(message.c_str()));
+}
+
 // PQconnectPoll until it is through or the deadline has passed.
-void finish_connecting(PGconn* c, std::chrono::milliseconds timeout) {
+void finish_connecting(PGconn* c, std::chrono::milliseconds timeout, const Stop* stop) {
     const auto deadline = std::chrono::steady_clock::now() + timeout;
     PostgresPollingStatusType status = PGRES_POLLING_WRITING;
     while (status != PGRES_POLLING_OK) {
-        if (status == PGRES_POLLING_FAILED) no_connection(c, "");
+        if (status == PGRES_POLLING_FAILED) no_login(c);
         const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
             deadline - std::chrono::steady_clock::now());
-        pollfd p{PQsocket(c),
-                 static_cast<short>(status == PGRES_POLLING_READING ? POLLIN : POLLOUT), 0};
-        const int ready = left.count() > 0 ? poll(&p, 1, static_cast<int>(left.count())) : 0;
+        pollfd fds[] = {{PQsocket(c),
+                         static_cast<short>(status == PGRES_POLLING_READING ? POLLIN : POLLOUT), 0},
+                        {stop ? stop->fd() : -1, POLLIN, 0}};
+        const int ready = left.count() > 0 ? poll(fds, 2, static_cast<int>(left.count())) : 0;
+        if (stop && stop->requested()) throw stopping();
         if (ready == 0)
             throw Error(Remedy::retry, "",
                         "no answer from " + text(PQhost(c)) + ":" + text(PQport(c)) + " within " +
                             std::to_string(timeout.count()) + " ms");
         if (ready < 0 && errno != EINTR)
             throw Error(Remedy::retry, "", "poll: " + std::generic_category().message(errno));
-        if (ready > 0) status = PQconnectPoll(c);
+        if (fds[0].revents != 0) status = PQconnectPoll(c);
     }
 }
 
@@ -121,7 +141,7 @@ std::int64_t Result::affected() const noexcept {
 }
 
 Connection Connection::open(const std::string& conninfo, const std::string& application_name,
-                            bool replication, std::chrono::milliseconds timeout) {
+                            bool replication, std::chrono::milliseconds timeout, const Stop* stop) {
     // libpq's complaint about a connection string quotes parts of it: the password may be among
     // them.
     struct FreeOptions {
@@ -156,7 +176,9 @@ Connection Connection::open(const std::string& conninfo, const std::string& appl
     Connection connection(PQconnectStartParams(keys.data(), values.data(), 1));
     PGconn* c = connection.raw();
     if (!c || PQstatus(c) == CONNECTION_BAD) no_connection(c, "");
-    finish_connecting(c, timeout);
+    PQsetErrorVerbosity(c, PQERRORS_VERBOSE);
+    finish_connecting(c, timeout, stop);
+    PQsetErrorVerbosity(c, PQERRORS_DEFAULT);
     PQsetNoticeProcessor(
         c,
         [](void*, const char* message) {
@@ -203,11 +225,23 @@ Result Connection::check(Result result) const {
 }
 
 Result Connection::exec(const std::string& sql) {
+    if (stop_) return await_or_throw(PQsendQuery(connection_.get(), sql.c_str()) != 0);
     return check(PQexec(connection_.get(), sql.c_str()));
 }
 
 std::optional<Result> Connection::exec_interruptible(const std::string& sql, const Stop& stop,
                                                      const std::function<void()>& on_wait) {
+    return await(PQsendQuery(connection_.get(), sql.c_str()) != 0, stop, on_wait);
+}
+
+Result Connection::await_or_throw(bool sent) {
+    auto result = await(sent, *stop_, {});
+    if (!result) throw stopping();
+    return std::move(*result);
+}
+
+std::optional<Result> Connection::await(bool sent, const Stop& stop,
+                                        const std::function<void()>& on_wait) {
     constexpr auto pace = std::chrono::seconds(5);
     struct CancelUnlessDone {
         Canceller canceller;
@@ -217,7 +251,7 @@ std::optional<Result> Connection::exec_interruptible(const std::string& sql, con
         }
     };
     PGconn* c = connection_.get();
-    if (PQsendQuery(c, sql.c_str()) == 0) no_connection(c, "");
+    if (!sent) no_connection(c, "");
     CancelUnlessDone command{Canceller(*this)};
     std::optional<Result> first;
     auto next_word = std::chrono::steady_clock::now() + pace;
@@ -233,7 +267,10 @@ std::optional<Result> Connection::exec_interruptible(const std::string& sql, con
         }
         Result result(PQgetResult(c));
         if (result.raw() == nullptr) break;
+        const auto status = PQresultStatus(result.raw());
         if (!first) first = std::move(result);
+        // Not over, and answered so again and again: the caller goes on with the stream.
+        if (status == PGRES_COPY_BOTH || status == PGRES_COPY_IN || status == PGRES_COPY_OUT) break;
     }
     command.done = true;
     if (!first) no_connection(c, "");
@@ -246,13 +283,21 @@ PGresult* run_query(PGconn* c, const std::string& sql, const Params& params) {
     const Values values(params);
     return PQexecParams(c, sql.c_str(), values.size(), nullptr, values.data(), nullptr, nullptr, 0);
 }
+template <typename Params>
+bool send_query(PGconn* c, const std::string& sql, const Params& params) {
+    const Values values(params);
+    return PQsendQueryParams(c, sql.c_str(), values.size(), nullptr, values.data(), nullptr,
+                             nullptr, 0) != 0;
+}
 }  // namespace
 
 Result Connection::query(const std::string& sql, std::initializer_list<Param> params) {
+    if (stop_) return await_or_throw(send_query(connection_.get(), sql, params));
     return check(run_query(connection_.get(), sql, params));
 }
 
 Result Connection::query(const std::string& sql, const std::vector<Param>& params) {
+    if (stop_) return await_or_throw(send_query(connection_.get(), sql, params));
     return check(run_query(connection_.get(), sql, params));
 }
 
@@ -355,7 +400,7 @@ void Canceller::cancel() noexcept {
         });
         const auto sent = task.get_future();
         std::thread(std::move(task)).detach();
-        sent.wait_for(std::chrono::seconds(1));
+        sent.wait_for(std::chrono::milliseconds(500));
     } catch (const std::exception& e) {
         spdlog::warn("postgres: cannot cancel a statement: {}", e.what());
     }

@@ -76,12 +76,17 @@ using Param = std::optional<std::string_view>;  // nullopt is NULL
 
 class Connection {
   public:
-    // Connects without blocking longer than `timeout`; sets application_name, keepalives and
-    // tcp_user_timeout. replication: "replication=database". Throws Error; the message carries no
-    // password.
+    // Connects without blocking longer than `timeout`, or beyond a request to stop; sets
+    // application_name, keepalives and tcp_user_timeout. replication: "replication=database".
+    // Throws Error: retry, with the SQLSTATE if a server answered; the message carries no password.
     static Connection open(const std::string& conninfo, const std::string& application_name,
                            bool replication = false,
-                           std::chrono::milliseconds timeout = std::chrono::seconds(10));
+                           std::chrono::milliseconds timeout = std::chrono::seconds(10),
+                           const Stop* stop = nullptr);
+
+    // From here on exec() and query() end when stop is requested, also when the server hangs: with
+    // Error{57014}. `stop` outlives the connection.
+    void heed(const Stop& stop) noexcept { stop_ = &stop; }
 
     Result exec(const std::string& sql);  // simple protocol; throws Error
     // The same for a command that may take for ever (CREATE_REPLICATION_SLOT waits for every
@@ -120,6 +125,8 @@ class Connection {
     void close() noexcept { connection_.reset(); }
 
   private:
+    std::optional<Result> await(bool sent, const Stop& stop, const std::function<void()>& on_wait);
+    Result await_or_throw(bool sent);
     struct Finish {
         void operator()(PGconn* c) const noexcept { PQfinish(c); }
     };
@@ -127,6 +134,7 @@ class Connection {
     Result check(Result result) const;  // throws Error unless command or tuples were OK
     Result check(PGresult* raw) const { return check(Result(raw)); }
     std::unique_ptr<PGconn, Finish> connection_;
+    const Stop* stop_ = nullptr;
     std::unique_ptr<char, void (*)(char*)> copy_row_{nullptr, [](char* p) { PQfreemem(p); }};
 };
 
@@ -134,7 +142,7 @@ class Connection {
 class Canceller {
   public:
     explicit Canceller(const Connection& connection);
-    void cancel() noexcept;  // waits a second at most for a server that does not answer
+    void cancel() noexcept;  // waits half a second at most for a server that does not answer
 
   private:
     std::shared_ptr<PGcancel> cancel_;

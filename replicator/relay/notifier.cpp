@@ -51,12 +51,16 @@ std::string array_literal(const std::deque<Notifier::Notification>& batch,
     return out;
 }
 
-Notifier::Notifier(const Settings& settings, Metrics& metrics)
+Notifier::Notifier(const Settings& settings, Metrics& metrics, Health& health)
     : settings_(settings),
+      health_(health),
       sent_(metrics.counter("cqrs_relay_notified_total", "Events sent by NOTIFY on the primary")),
       dropped_(metrics.counter("cqrs_relay_notify_dropped_total",
                                "Events that could not be sent by NOTIFY on the primary")),
-      thread_([this] { run(); }) {}
+      thread_([this] {
+          run();
+          ended_.request();
+      }) {}
 
 Notifier::~Notifier() {
     {
@@ -65,22 +69,27 @@ Notifier::~Notifier() {
     }
     stop_.request();
     arrived_.notify_one();
+    ended_.wait_for(1s);
+    give_up_.request();
     thread_.join();
 }
 
 void Notifier::notify(std::vector<Notification> notifications) {
+    std::size_t left = 0;
     {
         const std::lock_guard lock(mutex_);
         for (Notification& n : notifications) {
             if (bytes_ + n.payload.size() > queue_bytes) {
-                ++overflow_;
+                ++left;
                 continue;
             }
             bytes_ += n.payload.size();
             queue_.push_back(std::move(n));
         }
+        overflow_ += left;
     }
     arrived_.notify_one();
+    if (left) count_loss(left);
 }
 
 Notifier::Batch Notifier::next_batch() {
@@ -141,7 +150,8 @@ void Notifier::run() {
 void Notifier::send(const Batch& batch) {
     if (!connection_) {
         connection_ = postgres::Connection::open(settings_.database_url, "cqrs relay notify", false,
-                                                 stop_.requested() ? 500ms : 10s);
+                                                 10s, &give_up_);
+        connection_->heed(give_up_);
         connection_->exec("SET synchronous_commit = off");
     }
     const std::string channels = array_literal(batch, &Notification::channel);
@@ -156,6 +166,7 @@ void Notifier::send_one_by_one(const Batch& batch) {
         try {
             send({n});
         } catch (const Error& e) {
+            count_loss(1);
             left_out(1);
             if (!connection_ || !connection_->ok()) return connection_.reset();
         }
@@ -163,8 +174,12 @@ void Notifier::send_one_by_one(const Batch& batch) {
 }
 
 // They are gone for LISTENers on the primary, not for the replicas.
-void Notifier::left_out(std::size_t count) {
+void Notifier::count_loss(std::size_t count) {
     dropped_.Increment(static_cast<double>(count));
+    health_.note("relay.notify_left_out", std::to_string(lost_ever_ += count));
+}
+
+void Notifier::left_out(std::size_t count) {
     if (lost_ == 0) spdlog::warn("relay: NOTIFY on the primary leaves events out");
     lost_ += count;
     lost_at_ = Clock::now();

@@ -3,6 +3,7 @@
 // cannot deliver it drops, counts and logs.
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <cstddef>
 #include <deque>
@@ -13,6 +14,7 @@
 #include <thread>
 #include <vector>
 
+#include "admin/health.hpp"
 #include "admin/metrics.hpp"
 #include "config.hpp"
 #include "postgres/connection.hpp"
@@ -23,7 +25,7 @@ namespace cqrs::relay {
 
 class Notifier {
   public:
-    Notifier(const Settings& settings, Metrics& metrics);  // starts the thread
+    Notifier(const Settings& settings, Metrics& metrics, Health& health);  // starts the thread
     ~Notifier();  // sends what is queued if that takes under a second
     Notifier(const Notifier&) = delete;
     Notifier& operator=(const Notifier&) = delete;
@@ -41,21 +43,26 @@ class Notifier {
     Batch next_batch();
     void send(const Batch& batch);
     void send_one_by_one(const Batch& batch);
-    void left_out(std::size_t count);
+    void count_loss(std::size_t count);  // at once, from any thread
+    void left_out(std::size_t count);    // says so, once a run
 
     const Settings& settings_;
+    Health& health_;
     prometheus::Counter &sent_, &dropped_;
     std::mutex mutex_;
     std::condition_variable arrived_;
     Batch queue_;
     std::size_t bytes_ = 0;
-    std::size_t overflow_ = 0;  // left out because the queue was full, not yet counted
+    std::size_t overflow_ = 0;  // left out because the queue was full, not yet said
     bool ending_ = false;
-    Stop stop_;  // ends the wait between attempts
+    Stop stop_;     // ends the wait between attempts
+    Stop give_up_;  // ends what hangs
+    Stop ended_;
     std::optional<postgres::Connection> connection_;
     std::string trouble_;  // the last failure logged
     // A run of events left out, told at its begin and at its end.
     std::size_t lost_ = 0;
+    std::atomic<std::size_t> lost_ever_{0};
     Clock::time_point lost_at_{};
     std::thread thread_;
 };

@@ -6,9 +6,11 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <utility>
 
 #include "broker/names.hpp"
 #include "relay/wire.hpp"
+#include "relay/witness.hpp"
 
 namespace cqrs::relay {
 
@@ -43,11 +45,7 @@ Publisher::Publisher(const Settings& settings, Handoff& handoff, Metrics& metric
                                  "Messages read from the primary and not confirmed by the broker")),
       oldest_(metrics.gauge("cqrs_relay_oldest_unconfirmed_seconds",
                             "Age of the oldest message that the broker has not confirmed")),
-      watchdog_(hang_limit,
-                [this] {
-                    const std::lock_guard lock(connection_mutex_);
-                    if (connection_) connection_->shutdown_socket();
-                }),
+      watchdog_(hang_limit, [this] { breaker_->break_off(); }),
       thread_([this] { run(); }) {}
 
 Publisher::~Publisher() {
@@ -57,8 +55,8 @@ Publisher::~Publisher() {
 
 void Publisher::abandon() {
     abandon_.request();
-    // A publish that hangs has to return: the thread is waited for.
-    watchdog_.set_limit(0ms);
+    // What hangs has to return: the thread is waited for.
+    watchdog_.hurry();
 }
 
 void Publisher::run() {
@@ -107,24 +105,25 @@ void Publisher::serve() {
 }
 
 void Publisher::connect() {
-    auto connection =
-        broker::Connection::open(settings_.broker_url, settings_.broker_cacert, "cqrs relay", 5s);
-    connection.declare_exchanges();
-    connection.confirm_select();
+    const Watchdog::Guard guard(watchdog_);
+    connection_.emplace(broker::Connection::open(settings_.broker_url, settings_.broker_cacert,
+                                                 "cqrs relay", 5s, breaker_));
+    connection_->declare_exchanges();
+    has_witness_ = declare_witness(*connection_, settings_.slot);
+    witness_.reset();
+    if (!has_witness_ && !std::exchange(told_of_witness_, true))
+        spdlog::warn(
+            "relay: the broker's user may not use queue {}: that the primary was restored to an "
+            "earlier point would not be noticed; README, \"Rights\"",
+            broker::witness_queue_name(settings_.slot));
+    connection_->confirm_select();
     blocked_ = false;
     blocked_gauge_.Set(0);
-    {
-        const std::lock_guard lock(connection_mutex_);
-        connection_.emplace(std::move(connection));
-    }
     connected_at_ = Clock::now();
     if (trouble_.empty()) spdlog::info("relay: connected to broker {}", connection_->host());
 }
 
 void Publisher::disconnect() {
-    if (!connection_) return;
-    connection_->close();
-    const std::lock_guard lock(connection_mutex_);
     connection_.reset();
 }
 
@@ -202,8 +201,10 @@ void Publisher::settle() {
     if (progress.messages) messages_.Increment(static_cast<double>(progress.messages));
     handoff_.release(progress.messages, progress.bytes);
     if (!progress.checkpoint) return;
-    if (progress.checkpoint->heartbeat && connection_ && !blocked_)
+    if (progress.checkpoint->heartbeat && connection_ && !blocked_) {
         publish_heartbeat(*progress.checkpoint);
+        publish_witness(*progress.checkpoint);
+    }
     handoff_.confirm(*progress.checkpoint);
 }
 
@@ -243,6 +244,23 @@ void Publisher::publish_heartbeat(const Checkpoint& checkpoint) {
     connection_->publish(broker::heartbeat_exchange, broker::heartbeat_key, false, properties,
                          heartbeat_body(checkpoint));
     heartbeats_.Increment();
+}
+
+// Where nothing was published since, the one that is there says the same; never more often than
+// heartbeats, but at the end.
+void Publisher::publish_witness(const Checkpoint& checkpoint) {
+    if (!has_witness_ || !checkpoint.witness || !connection_->writable(0ms)) return;
+    if (witness_ && witness_->session == checkpoint.session &&
+        (*witness_->topics == *checkpoint.topics ||
+         (!finishing_ && Clock::now() - witness_at_ < settings_.heartbeat)))
+        return;
+    const Watchdog::Guard guard(watchdog_);
+    broker::Properties properties;
+    properties.content_type = "application/json";
+    connection_->publish(broker::heartbeat_exchange, broker::witness_key(settings_.slot), false,
+                         properties, to_json(checkpoint));
+    witness_ = checkpoint;
+    witness_at_ = Clock::now();
 }
 
 // Until the broker says something, the reader hands something over, or a second has passed (AMQP

@@ -3,7 +3,7 @@
 // relay".
 #pragma once
 
-#include <mutex>
+#include <memory>
 #include <optional>
 #include <set>
 #include <string>
@@ -46,6 +46,7 @@ class Publisher {
     void publish_ready();
     void publish(const Message& message);
     void publish_heartbeat(const Checkpoint& checkpoint);
+    void publish_witness(const Checkpoint& checkpoint);
     void note_routing(const Message& message, bool returned);
     void wait();
     void forget();
@@ -62,7 +63,11 @@ class Publisher {
     std::deque<Handoff::Item> items_;
     bool finishing_ = false;
     bool blocked_ = false;
-    std::string trouble_;             // the last failure logged; empty: confirms flow
+    std::string trouble_;  // the last failure logged; empty: confirms flow
+    bool has_witness_ = false;
+    bool told_of_witness_ = false;
+    std::optional<Checkpoint> witness_;  // the last one left with the broker on this connection
+    Clock::time_point witness_at_{};
     std::set<std::string> unrouted_;  // topics whose last message nobody wanted
     Backoff backoff_;
     Clock::time_point connected_at_{};
@@ -70,8 +75,8 @@ class Publisher {
     prometheus::Counter &messages_, &returned_, &reconnects_, &heartbeats_;
     prometheus::Gauge &blocked_gauge_, &unconfirmed_, &oldest_;
 
-    std::mutex connection_mutex_;  // guards the pointer, against the watchdog
     std::optional<broker::Connection> connection_;
+    const std::shared_ptr<broker::Breaker> breaker_ = std::make_shared<broker::Breaker>();
     Watchdog watchdog_;
     std::thread thread_;
 };

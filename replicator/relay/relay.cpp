@@ -40,7 +40,7 @@ int run_relay(const Settings& settings, Stop& stop, Metrics& metrics, Health& he
         metrics.counter("cqrs_relay_reconnects_total", "Connections lost or refused, by peer",
                         {{"peer", "primary"}});
     relay::Handoff handoff(handoff_bytes);
-    relay::Notifier notifier(settings, metrics);
+    relay::Notifier notifier(settings, metrics, health);
     relay::Publisher publisher(settings, handoff, metrics, health);
     relay::Source source(settings, stop, handoff, notifier, metrics, health);
     Backoff backoff;
@@ -52,6 +52,13 @@ int run_relay(const Settings& settings, Stop& stop, Metrics& metrics, Health& he
         } catch (const relay::Misconfigured& e) {
             spdlog::critical("relay: {}", e.what());
             return 1;
+        } catch (const broker::Error& e) {
+            if (stop.requested()) break;
+            const std::string what = e.what();
+            health.set("relay", "waits for the broker: " + what);
+            if (what != trouble) spdlog::warn("relay: waits for the broker: {}", what);
+            trouble = what;
+            stop.wait_for(backoff.next());
         } catch (const postgres::Error& e) {
             const std::string what = describe(e);
             if (hopeless(e, source)) {

@@ -22,7 +22,9 @@ constexpr std::size_t busy_messages = 16;
 // While there is always more to read, what is open goes out after so many frames.
 constexpr std::size_t patient_frames = 8;
 constexpr auto sql_limit = 30s;
+// At the end: so long for what is under way, but less once nothing moves any more.
 constexpr auto drain_limit = 2s;
+constexpr auto drain_patience = 500ms;
 // Replicas hear of progress at most so often, if there is any; less often while there is always
 // more to read.
 constexpr auto announcement_interval = 10ms, busy_announcement_interval = 50ms;
@@ -120,6 +122,8 @@ void Source::on_frame(std::string_view bytes) {
     frames_.Increment();
     read_moved_ = Clock::now();
     const bool has_events = frame_.kind == FrameKind::events;
+    contradiction_ = recall_.check(frame_, has_events ? batcher_->sequence(frame_.topic) : 0);
+    if (!contradiction_.empty()) throw Error(Remedy::retry, "", contradiction_);
     // Events of a commit beyond safe_lsn_: what the topics were at safe_lsn_ is kept.
     if (has_events && frame_.safe_lsn == safe_lsn_ && safe_lsn_ > checkpoint_lsn_ &&
         !safe_positions_)
@@ -210,6 +214,8 @@ void Source::push_checkpoint(bool announce) {
                             ? safe_positions_
                             : std::make_shared<const TopicPositions>(batcher_->positions());
     checkpoint.heartbeat = announce;
+    // Until the stream has come to what the broker knows, the broker's is the later one.
+    checkpoint.witness = !recall_.pending();
     handoff_.push(std::move(checkpoint));
     if (announce) {
         announced_lsn_ = safe_lsn_;
@@ -300,22 +306,26 @@ void Source::wait(Stream& stream, Statements& statements, bool dry) {
 
 // Orderly end: what was read is published and confirmed, relay_state and the slot know it.
 void Source::finish(Stream& stream, Statements& statements) {
-    flush(true);
+    flush(true);  // what the broker knows is the last word too
     handoff_.finish();
     const auto deadline = Clock::now() + drain_limit;
     const auto wait_until = [&](auto&& done) {
-        while (!done() && Clock::now() < deadline) {
+        auto moved = Clock::now();
+        auto released = handoff_.released();
+        while (!done() && Clock::now() < std::min(deadline, moved + drain_patience)) {
             pollfd fds[] = {{handoff_.reader().fd(), POLLIN, 0}, {statements.socket(), POLLIN, 0}};
             poll(fds, 2, 100);
             if (fds[0].revents) handoff_.reader().drain();
             if (fds[1].revents) statements.progress();
+            if (fds[1].revents || handoff_.released() != released) moved = Clock::now();
+            released = handoff_.released();
         }
     };
     wait_until([&] { return handoff_.finished() && statements.idle(); });
     if (!handoff_.finished())
         spdlog::warn("relay: {} messages are unconfirmed; they are sent again at the next start",
                      handoff_.pending());
-    if (const auto checkpoint = uncommitted()) {
+    if (const auto checkpoint = uncommitted(); checkpoint && statements.idle()) {
         commit_progress(statements, *checkpoint);
         wait_until([&] { return statements.idle(); });
     }

@@ -17,6 +17,7 @@
 #include "relay/state.hpp"
 #include "relay/statements.hpp"
 #include "relay/stream.hpp"
+#include "relay/witness.hpp"
 #include "stop.hpp"
 
 namespace cqrs::relay {
@@ -43,7 +44,9 @@ class Source {
     enum class Acquired { yes, busy, again };
     bool acquire(postgres::Connection& sql, Stream& stream);
     Acquired try_acquire(postgres::Connection& sql, Stream& stream);
-    void decide(const std::optional<RelayState>& row, const SlotState& slot, bool slot_is_new);
+    void decide(const std::optional<RelayState>& row, const SlotState& slot, bool slot_is_new,
+                const std::optional<Witness>& witness, Lsn flushed);
+    std::optional<Witness> ask_broker();
     bool create_slot(postgres::Connection& sql, Stream& stream);
     std::string stream_options() const;
 
@@ -77,6 +80,7 @@ class Source {
     Identity identity_;
     RelayState state_;  // as committed on the primary, owned by us
     SessionPtr session_;
+    Recall recall_;
     std::string heartbeat_token_;
     const char* heartbeat_sql_ = "";
     std::chrono::milliseconds status_interval_{10000};
@@ -108,7 +112,8 @@ class Source {
     // --- over sessions
     bool streamed_ = false;
     bool standing_by_ = false;
-    bool invalidated_ = false;  // the slot that was there; a new one is to take its place
+    bool invalidated_ = false;   // the slot that was there; a new one is to take its place
+    std::string contradiction_;  // found in the stream: the next epoch's reason
     std::int64_t notified_epoch_ = 0;
     std::map<std::string, std::int64_t, std::less<>> notified_;  // topic -> last sequence
 

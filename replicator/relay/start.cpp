@@ -73,7 +73,8 @@ void Source::check_primary(postgres::Connection& sql) {
 void Source::run() {
     const std::string session_settings =
         "SET idle_session_timeout = 0; SET statement_timeout = 0; SET lock_timeout = 0";
-    auto sql = postgres::Connection::open(settings_.database_url, "cqrs relay");
+    auto sql = postgres::Connection::open(settings_.database_url, "cqrs relay", false, 10s, &stop_);
+    sql.heed(stop_);
     sql.exec(session_settings);
     // Not on: with synchronous_standby_names it would wait for a walsender that waits for us. Not
     // off: the slot could reach the disk before the row.
@@ -82,7 +83,7 @@ void Source::run() {
 
     std::optional<Stream> stream;
     try {
-        stream.emplace(settings_.database_url);
+        stream.emplace(settings_.database_url, stop_);
     } catch (const Error& e) {
         if (e.sqlstate() != "42501") throw;
         throw Misconfigured(std::string(e.what()) +
@@ -164,7 +165,10 @@ Source::Acquired Source::try_acquire(postgres::Connection& sql, Stream& stream) 
         if (!slot) return Acquired::again;
     }
     if (slot->confirmed == 0) return Acquired::busy;  // being created
-    decide(row, *slot, slot_is_new);
+    const auto witness = row ? ask_broker() : std::nullopt;
+    const Lsn flushed =
+        postgres::parse_lsn(sql.exec("SELECT pg_current_wal_flush_lsn()").get(0, 0));
+    decide(row, *slot, slot_is_new, witness, flushed);
     try {
         stream.start(settings_.slot, state_.lsn, stream_options());
     } catch (const Error& e) {
@@ -177,18 +181,32 @@ Source::Acquired Source::try_acquire(postgres::Connection& sql, Stream& stream) 
     if (load_state(sql, settings_.slot) != row || !slot_now || slot_now->confirmed > state_.lsn ||
         !take_ownership(sql, settings_.slot, row, state_))
         throw Error(Remedy::retry, "", "another relay was active in between; starting again");
+    contradiction_.clear();
     return Acquired::yes;
 }
 
-void Source::decide(const std::optional<RelayState>& row, const SlotState& slot, bool slot_is_new) {
+// Without the broker nothing can be published anyway, so there is no hurry.
+std::optional<Witness> Source::ask_broker() {
+    auto connection = broker::Connection::open(settings_.broker_url, settings_.broker_cacert,
+                                               "cqrs relay start", 3s);
+    return read_witness(connection, settings_.slot);
+}
+
+void Source::decide(const std::optional<RelayState>& row, const SlotState& slot, bool slot_is_new,
+                    const std::optional<Witness>& witness, Lsn flushed) {
     std::string broken = broken_continuity(row, slot, identity_, slot_is_new);
     if (slot_is_new && row && invalidated_)
         broken = "the slot was invalidated by the primary (max_slot_wal_keep_size?)";
+    if (broken.empty() && witness) broken = contradicted(*row, session_->source, *witness, flushed);
+    if (broken.empty()) broken = contradiction_;
+    recall_ = Recall();
     if (broken.empty()) {
         state_ = *row;
+        if (witness && witness->source == session_->source) recall_ = Recall(*row, *witness);
     } else {
         state_ = RelayState();
-        state_.epoch = next_epoch(row, now_us());
+        state_.epoch =
+            next_epoch(now_us(), std::max(row ? row->epoch : 0, witness ? witness->epoch : 0));
         state_.lsn = slot.confirmed;
         if (row) state_.reason = broken;
         if (row)

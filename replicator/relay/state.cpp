@@ -66,8 +66,8 @@ std::string broken_continuity(const std::optional<RelayState>& row, const SlotSt
     return {};
 }
 
-std::int64_t next_epoch(const std::optional<RelayState>& row, std::int64_t now_us) {
-    return row ? std::max(now_us, row->epoch + 1) : now_us;
+std::int64_t next_epoch(std::int64_t now_us, std::int64_t known) {
+    return std::max(now_us, known + 1);
 }
 
 bool take_ownership(postgres::Connection& sql, const std::string& slot,

@@ -43,8 +43,8 @@ std::optional<SlotState> load_slot(postgres::Connection& sql, const std::string&
 std::string broken_continuity(const std::optional<RelayState>& row, const SlotState& slot,
                               const Identity& identity, bool slot_is_new);
 
-// max(now, old epoch + 1): epochs are ordered even if the clock went back.
-std::int64_t next_epoch(const std::optional<RelayState>& row, std::int64_t now_us);
+// Later than now and than any epoch known: epochs are ordered even if the clock went back.
+std::int64_t next_epoch(std::int64_t now_us, std::int64_t known);
 
 // Compare-and-set: makes `mine` the row if it is still `seen`. False: another relay was faster.
 bool take_ownership(postgres::Connection& sql, const std::string& slot,

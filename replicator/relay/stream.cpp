@@ -10,6 +10,7 @@ namespace cqrs::relay {
 
 namespace {
 
+using namespace std::chrono_literals;
 using postgres::Error;
 using postgres::Remedy;
 
@@ -32,8 +33,10 @@ std::uint64_t postgres_now() {
 
 }  // namespace
 
-Stream::Stream(const std::string& conninfo)
-    : connection_(postgres::Connection::open(conninfo, "cqrs relay", true)) {}
+Stream::Stream(const std::string& conninfo, const Stop& stop)
+    : connection_(postgres::Connection::open(conninfo, "cqrs relay", true, 10s, &stop)) {
+    connection_.heed(stop);
+}
 
 void Stream::fail(const PGresult* result) {
     throw_error(connection_.raw(), result);

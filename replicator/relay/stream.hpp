@@ -14,8 +14,8 @@ namespace cqrs::relay {
 
 class Stream {
   public:
-    // Connects to a walsender of the database.
-    explicit Stream(const std::string& conninfo);
+    // Connects to a walsender of the database; ends when stop is requested.
+    Stream(const std::string& conninfo, const Stop& stop);
 
     postgres::Connection& connection() noexcept { return connection_; }
 

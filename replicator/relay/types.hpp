@@ -55,6 +55,7 @@ struct Checkpoint {
     std::int64_t time_us = 0;  // all that the primary committed before this moment is up to lsn
     std::shared_ptr<const TopicPositions> topics;
     bool heartbeat = false;  // tell the replicas
+    bool witness = false;    // and leave it with the broker (relay/witness.hpp)
 };
 
 }  // namespace cqrs::relay

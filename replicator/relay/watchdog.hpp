@@ -14,14 +14,14 @@ namespace cqrs::relay {
 
 class Watchdog {
   public:
-    // bite() runs on the watchdog's thread, once a second as long as the operation hangs.
+    // bite() runs on the watchdog's thread, again and again as long as the operation hangs.
     Watchdog(std::chrono::milliseconds limit, std::function<void()> bite);
     ~Watchdog();
     Watchdog(const Watchdog&) = delete;
     Watchdog& operator=(const Watchdog&) = delete;
 
-    // From now on operations have this long.
-    void set_limit(std::chrono::milliseconds limit) noexcept { limit_ms_ = limit.count(); }
+    // From now on an operation that does not return at once is bitten.
+    void hurry();
 
     // The operation lasts as long as this.
     class Guard {
@@ -41,10 +41,10 @@ class Watchdog {
     void run();
 
     std::atomic<Clock::rep> since_{0};  // 0: nothing under way
-    std::atomic<std::int64_t> limit_ms_;
     std::function<void()> bite_;
     std::mutex mutex_;
-    std::condition_variable end_;
+    std::condition_variable changed_;
+    std::chrono::milliseconds limit_, pace_{1000};
     bool ending_ = false;
     std::thread thread_;
 };

@@ -59,9 +59,9 @@ TEST(RelayState, APromotedStandbyIsNamedByItsTimeline) {
 }
 
 TEST(RelayState, EpochsGrowEvenIfTheClockDoesNot) {
-    EXPECT_EQ(next_epoch(std::nullopt, 77), 77);
-    EXPECT_EQ(next_epoch(row(), 77), 1001);
-    EXPECT_EQ(next_epoch(row(), 5000), 5000);
+    EXPECT_EQ(next_epoch(77, 0), 77);
+    EXPECT_EQ(next_epoch(77, row().epoch), 1001);
+    EXPECT_EQ(next_epoch(5000, row().epoch), 5000);
 }
 
 TEST(RelayState, TokensDiffer) {

@@ -84,6 +84,17 @@ sub broker_url { return $_[0]->{broker_url} }
 sub start_broker { $_[0]->{broker_url} = $_[0]->_broker('start') }
 sub stop_broker { $_[0]->_broker('stop') }
 sub kill_broker { $_[0]->_broker('kill') }
+sub pause_broker { $_[0]->_broker('pause') }
+sub resume_broker { $_[0]->_broker('resume') }
+
+# A node that hangs: all its processes are stopped; ("CONT") lets them go on.
+sub signal_node {
+    my ($node, $signal) = @_;
+    my ($postmaster) = slurp_file($node->data_dir . '/postmaster.pid') =~ /^(\d+)/;
+    my ($children) = run_command([ 'pgrep', '-P', $postmaster ]);
+    return kill($signal, $postmaster, split(' ', $children));
+}
+
 sub rabbitmqctl { my ($self, @arguments) = @_; return $self->_broker('ctl', @arguments) }
 
 # What another AMQP client sees or does: lib/amqp.py COMMAND ...; returns its output.
