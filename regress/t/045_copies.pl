@@ -69,6 +69,8 @@ sub put_back {
     $primary->stop('immediate');
     system_or_bail('rm', '-rf', $data);
     system_or_bail('mv', $saved, $data);
+    # The relay would see it by what it left with the broker (065_restore.pl): the replica does too.
+    $cqrs->amqp('delete', 'CQRS_RELAY_STATE.cqrs');
     $primary->start;
     create(2, "$name, happened");
     # The WAL grows past what was published, by other things.
