@@ -23,7 +23,7 @@ struct Request {
     Oid relation;
     char* prefix;
     bool notify;
-    char* schema;  // of a subscription
+    char *schema, *on_error;  // of a subscription
 };
 
 // What a subscription does about columns that only the primary has.
@@ -39,6 +39,18 @@ char* checked_schema(Datum schema, bool no_schema) {
     return wanted;
 }
 
+// What it does about events that the server refuses for good.
+char* checked_on_error(Datum on_error, bool no_on_error) {
+    if (no_on_error)
+        ereport(ERROR,
+                (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("on_error must not be NULL")));
+    char* wanted = TextDatumGetCString(on_error);
+    if (strcmp(wanted, "stop") != 0 && strcmp(wanted, "park") != 0)
+        ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+                        errmsg("on_error must be stop or park, not \"%s\"", wanted)));
+    return wanted;
+}
+
 Request checked_request(Datum relation, bool no_relation, Datum prefix, bool no_prefix,
                         Datum notify, bool no_notify) {
     if (no_relation)
@@ -48,7 +60,7 @@ Request checked_request(Datum relation, bool no_relation, Datum prefix, bool no_
         ereport(ERROR,
                 (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("notify must not be NULL")));
     Request request{DatumGetObjectId(relation), no_prefix ? nullptr : TextDatumGetCString(prefix),
-                    DatumGetBool(notify), pstrdup("")};
+                    DatumGetBool(notify), pstrdup(""), pstrdup("")};
     check_prefix(request.prefix);
     check_owner(request.relation);
     return request;
@@ -67,15 +79,15 @@ void lock_for(const Request& request, Use use) {
 
 // The row that a relation or a prefix has now: at most one of each.
 struct Existing {
-    bool same;     // relation and prefix in one row
-    bool notify;   // of that row
-    char* schema;  // likewise, or nullptr
-    char* prefix;  // the relation's other prefix, or nullptr
-    Oid relation;  // the prefix' other relation, or InvalidOid
+    bool same;                // relation and prefix in one row
+    bool notify;              // of that row
+    char *schema, *on_error;  // likewise, or nullptr
+    char* prefix;             // the relation's other prefix, or nullptr
+    Oid relation;             // the prefix' other relation, or InvalidOid
 };
 
 Existing find_existing(const Request& request, const char* sql) {
-    Existing found{false, false, nullptr, nullptr, InvalidOid};
+    Existing found{false, false, nullptr, nullptr, nullptr, InvalidOid};
     Oid types[] = {REGCLASSOID, TEXTOID};
     Datum arguments[] = {ObjectIdGetDatum(request.relation), CStringGetTextDatum(request.prefix)};
     uint64 rows = catalog_execute(sql, 2, types, arguments);
@@ -89,6 +101,7 @@ Existing find_existing(const Request& request, const char* sql) {
             found.same = true;
             found.notify = DatumGetBool(SPI_getbinval(row, desc, 3, &is_null));
             found.schema = SPI_getvalue(row, desc, 4);
+            found.on_error = SPI_getvalue(row, desc, 5);
         } else if (relation == request.relation) {
             found.prefix = prefix;
         } else {
@@ -103,22 +116,23 @@ struct Statements {
 };
 
 constexpr Statements publish_statements = {
-    "SELECT relation, prefix, notify, '' FROM cqrs.published "
+    "SELECT relation, prefix, notify, '', '' FROM cqrs.published "
     "WHERE relation OPERATOR(pg_catalog.=) $1 OR prefix OPERATOR(pg_catalog.=) $2",
     "INSERT INTO cqrs.published (relation, prefix, notify, by_extension) VALUES ($1, $2, $3, $4)",
     "UPDATE cqrs.published SET notify = $3 WHERE relation OPERATOR(pg_catalog.=) $1 "
     "AND prefix OPERATOR(pg_catalog.=) $2 AND $4 IS NOT NULL"};
 
 constexpr Statements subscribe_statements = {
-    "SELECT relation, prefix, notify, schema FROM cqrs.subscription "
+    "SELECT relation, prefix, notify, schema, on_error FROM cqrs.subscription "
     "WHERE relation OPERATOR(pg_catalog.=) $1 OR prefix OPERATOR(pg_catalog.=) $2",
-    "INSERT INTO cqrs.subscription (relation, prefix, notify, by_extension, schema) "
-    "VALUES ($1, $2, $3, $4, $5)",
-    "UPDATE cqrs.subscription SET notify = $3, schema = $5 WHERE relation OPERATOR(pg_catalog.=) "
+    "INSERT INTO cqrs.subscription (relation, prefix, notify, by_extension, schema, on_error) "
+    "VALUES ($1, $2, $3, $4, $5, $6)",
+    "UPDATE cqrs.subscription SET notify = $3, schema = $5, on_error = $6 WHERE relation "
+    "OPERATOR(pg_catalog.=) "
     "$1 "
     "AND prefix OPERATOR(pg_catalog.=) $2 AND $4 IS NOT NULL"};
 
-// Once is enough: the same call again changes nothing, but may change notify and schema.
+// Once is enough: the same call again changes nothing, but may change how it is done.
 void store(const Request& request, Use use) {
     const Statements& statements = use == Use::publish ? publish_statements : subscribe_statements;
     const char* participle = use == Use::publish ? "published" : "subscribed";
@@ -147,15 +161,17 @@ void store(const Request& request, Use use) {
                            "and with it the order of both tables' events.",
                            request.prefix)
                  : errhint("SELECT cqrs.unsubscribe('%s'); first.", request.prefix)));
-    // The last is for subscriptions alone.
-    Oid types[] = {REGCLASSOID, TEXTOID, BOOLOID, BOOLOID, TEXTOID};
-    Datum arguments[] = {ObjectIdGetDatum(request.relation), CStringGetTextDatum(request.prefix),
-                         BoolGetDatum(request.notify), BoolGetDatum(creating_extension),
-                         CStringGetTextDatum(request.schema)};
-    const int count = use == Use::publish ? 4 : 5;
+    // The last two are for subscriptions alone.
+    Oid types[] = {REGCLASSOID, TEXTOID, BOOLOID, BOOLOID, TEXTOID, TEXTOID};
+    Datum arguments[] = {
+        ObjectIdGetDatum(request.relation),  CStringGetTextDatum(request.prefix),
+        BoolGetDatum(request.notify),        BoolGetDatum(creating_extension),
+        CStringGetTextDatum(request.schema), CStringGetTextDatum(request.on_error)};
+    const int count = use == Use::publish ? 4 : 6;
     if (!existing.same)
         catalog_execute(statements.insert, count, types, arguments);
-    else if (existing.notify != request.notify || strcmp(existing.schema, request.schema) != 0)
+    else if (existing.notify != request.notify || strcmp(existing.schema, request.schema) != 0 ||
+             strcmp(existing.on_error, request.on_error) != 0)
         catalog_execute(statements.update, count, types, arguments);
     else
         ereport(NOTICE, (errmsg("table %s is already %s as \"%s\", nothing to do", name, participle,
@@ -181,6 +197,7 @@ Datum cqrs_subscribe(PG_FUNCTION_ARGS) {
             cqrs::checked_request(PG_GETARG_DATUM(1), PG_ARGISNULL(1), PG_GETARG_DATUM(0),
                                   PG_ARGISNULL(0), PG_GETARG_DATUM(2), PG_ARGISNULL(2));
         request.schema = cqrs::checked_schema(PG_GETARG_DATUM(3), PG_ARGISNULL(3));
+        request.on_error = cqrs::checked_on_error(PG_GETARG_DATUM(4), PG_ARGISNULL(4));
         cqrs::store(request, cqrs::Use::subscribe);
         return (Datum)0;
     });

@@ -39,6 +39,8 @@ SELECT refusal($$SELECT cqrs.subscribe('x', NULL)$$);
 SELECT refusal($$SELECT cqrs.subscribe('x', 'good', NULL)$$);
 SELECT refusal($$SELECT cqrs.subscribe('x', 'good', schema => NULL)$$);
 SELECT refusal($$SELECT cqrs.subscribe('x', 'good', schema => 'guess')$$);
+SELECT refusal($$SELECT cqrs.subscribe('x', 'good', on_error => NULL)$$);
+SELECT refusal($$SELECT cqrs.subscribe('x', 'good', on_error => 'skip')$$);
 SELECT cqrs.subscribe('nothing', 'nothing');
 SELECT cqrs.subscribe('deferred', 'deferred_unique');
 
@@ -48,6 +50,8 @@ SELECT cqrs.subscribe('good', 'good');
 SELECT cqrs.subscribe('good', 'good', notify => true);
 SELECT cqrs.subscribe('good', 'good', notify => true, schema => 'follow');
 SELECT cqrs.subscribe('good', 'good', notify => true, schema => 'follow');
+SELECT cqrs.subscribe('good', 'good', notify => true, schema => 'follow', on_error => 'park');
+SELECT on_error FROM cqrs.subscription WHERE prefix = 'good';
 SELECT refusal($$SELECT cqrs.subscribe('good', 'other')$$);
 SELECT refusal($$SELECT cqrs.subscribe('better', 'good')$$);
 SELECT cqrs.subscribe('good.other', 'other');

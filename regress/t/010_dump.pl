@@ -39,6 +39,7 @@ RESET ROLE;
 INSERT INTO cqrs.subscription_state (prefix, relation, state, snapshot_lsn) VALUES ('other.copy', 'copy', 'live', '0/123');
 INSERT INTO cqrs.position (topic, source, epoch, sequence, lsn) VALUES ('other', '/x/1/1', 1700000000000000, 42, '0/456');
 INSERT INTO cqrs.spool VALUES ('other', 43, 1, '0/789', true, '\x5b5d');
+INSERT INTO cqrs.parked (topic, epoch, sequence, prefix, key, event, attempts) VALUES ('other', 1, 42, 'other.copy', '{"id": "1"}', '{"id":1.0}', 1);
 INSERT INTO cqrs.incidents (topic, what) VALUES ('other', 'a gap'), ('other', 'another gap');
 INSERT INTO cqrs.attached_replica (server, fallback) VALUES ('cqrs_replica', 'primary');
 INSERT INTO cqrs.heartbeat (topic, epoch, sequence, lsn, at) VALUES ('other', 1700000000000000, 42, '0/456', now());
@@ -46,7 +47,7 @@ INSERT INTO cqrs.relay_state (slot, epoch, lsn, system_identifier, timeline, dat
 SQL
 
 my @kept = ('parking_slots', 'own', '"Mixed ""Case"""."Ünïcode"', 'root', 'cqrs.published', 'cqrs.subscription', 'cqrs.subscription_state',
-    'cqrs.position', 'cqrs.spool', 'cqrs.incidents', 'cqrs.replica_identity', 'cqrs.attached_replica');
+    'cqrs.position', 'cqrs.spool', 'cqrs.parked', 'cqrs.incidents', 'cqrs.replica_identity', 'cqrs.attached_replica');
 
 sub contents {
     my ($database) = @_;

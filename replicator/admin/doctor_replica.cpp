@@ -52,8 +52,9 @@ bool check_apply_rights(postgres::Connection& connection, Findings& findings) {
                       grant(connection, "SELECT", table));
         readable = false;
     }
-    for (const char* table : {"cqrs.position", "cqrs.heartbeat", "cqrs.subscription_state",
-                              "cqrs.handler_state", "cqrs.fence", "cqrs.spool", "cqrs.incidents"}) {
+    for (const char* table :
+         {"cqrs.position", "cqrs.heartbeat", "cqrs.subscription_state", "cqrs.handler_state",
+          "cqrs.fence", "cqrs.spool", "cqrs.parked", "cqrs.incidents"}) {
         const auto missing =
             missing_rights(connection, table, {"SELECT", "INSERT", "UPDATE", "DELETE"});
         if (missing.empty()) continue;

@@ -25,6 +25,8 @@ using namespace cqrs::apply;
 struct Wanted {
     std::string relation, schema;
     bool notify = false, needs_copy = false;
+    std::string retry;  // which attempt was asked for; empty: none
+    std::string on_error;
 };
 using Prefixes = std::map<std::string, Wanted>;
 struct Topic {
@@ -42,7 +44,9 @@ bool worth_waking(const Topic& known, const Topic& wanted_now) {
         const auto it = before.find(prefix);
         if (it == before.end() || it->second.relation != wanted.relation ||
             it->second.notify != wanted.notify || it->second.schema != wanted.schema ||
-            (wanted.needs_copy && !it->second.needs_copy))
+            (wanted.needs_copy && !it->second.needs_copy) ||
+            (!wanted.retry.empty() && wanted.retry != it->second.retry) ||
+            it->second.on_error != wanted.on_error)
             return true;
     }
     return false;
@@ -126,13 +130,16 @@ class Supervisor {
     void look(postgres::Connection& connection) {
         const auto rows = connection.exec(
             "SELECT s.topic, s.prefix, s.relation::oid, s.schema, s.notify, "
-            "ss.prefix IS NULL OR ss.state <> 'live' OR ss.relation <> s.relation "
+            "ss.prefix IS NULL OR ss.state <> 'live' OR ss.relation <> s.relation, "
+            "(SELECT count(*) || ' ' || max(p.last_at) FROM cqrs.parked p "
+            "WHERE p.prefix = s.prefix AND p.retry), s.on_error "
             "FROM cqrs.subscription s LEFT JOIN cqrs.subscription_state ss USING (prefix)");
         std::map<std::string, Topic> wanted;
         for (int i = 0; i < rows.rows(); ++i)
             wanted[std::string(rows.get(i, 0))].prefixes[std::string(rows.get(i, 1))] = {
-                std::string(rows.get(i, 2)), std::string(rows.get(i, 3)), rows.get_bool(i, 4),
-                rows.get_bool(i, 5)};
+                std::string(rows.get(i, 2)), std::string(rows.get(i, 3)),
+                rows.get_bool(i, 4),         rows.get_bool(i, 5),
+                std::string(rows.get(i, 6)), std::string(rows.get(i, 7))};
         const auto handlers = connection.exec(
             "SELECT topic, string_agg(concat_ws(' ', pattern, handler::oid, backfill, "
             "registered_at), ',' ORDER BY registered_at, pattern, handler::oid) FROM cqrs.handler "

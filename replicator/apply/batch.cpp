@@ -133,20 +133,53 @@ void Session::apply_events(std::span<const Event* const> events, const Boundary&
 }
 
 void Session::write_batch(std::span<const Event* const> events, const Boundary& to) {
+    if (!parked_.empty()) parked_.load(*replica_, tables_);
+    try {
+        return write_ladder(events, to);
+    } catch (const WriteError& e) {
+        if (!may_park(e)) throw;
+    }
+    writer_->prepare(events, Writer::Mode::replace);
+    parked_.begin();
+    replica_->exec("BEGIN");
+    try {
+        if (!advance_position(*replica_, topic_, position_, to, false, handlers_.version()))
+            throw Restart("the position, the handlers or a fence were changed");
+        write_aside(events);
+        store_parked();
+        handlers_.call(*replica_, events, true);
+        notify_events(*replica_, events);
+        replica_->commit();
+    } catch (const WriteError&) {
+        replica_->exec("ROLLBACK");
+        writer_->end_transaction();
+        throw;
+    }
+    parked_.committed();
+    count_conflicts(writer_->end_transaction());
+}
+
+void Session::write_ladder(std::span<const Event* const> events, const Boundary& to) {
     const auto modes = ladder(events.size());
     std::optional<WriteError> first;
     std::string why;
     for (std::size_t step = 0; step < modes.size(); ++step) {
         const bool last = step + 1 == modes.size();
         try {
-            writer_->prepare(events, modes[step]);
+            parked_.begin();
+            std::vector<const Event*> rest;
+            if (!parked_.empty()) rest = not_parked(events);
+            const auto rows = parked_.empty() ? events : std::span<const Event* const>(rest);
+            writer_->prepare(rows, modes[step]);
             replica_->exec("BEGIN");
             if (!advance_position(*replica_, topic_, position_, to, false, handlers_.version()))
                 throw Restart("the position, the handlers or a fence were changed");
-            writer_->write(events, modes[step]);
+            writer_->write(rows, modes[step]);
+            store_parked();
             handlers_.call(*replica_, events, modes[step] == Writer::Mode::one_by_one);
             notify_events(*replica_, events);
             replica_->commit();
+            parked_.committed();
             return count_conflicts(writer_->end_transaction());
         } catch (const TryNext& e) {
             if (last) throw Halt(why.empty() ? e.what() : why);

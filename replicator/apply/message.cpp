@@ -315,6 +315,7 @@ void Decoder::State::event(ondemand::object object, Message& message, std::int64
     finish(e, *type, k, has_data);
     if (type->known && type->known->table->notify && e.lsn > type->known->table->snapshot_lsn)
         e.notify = whole;
+    if (type->known && type->known->table->park) e.json = whole;
     if (type->handlers) {
         if (whole.empty()) {
             object.reset().value();
@@ -353,7 +354,7 @@ Decoder::Decoder(const std::vector<Table>& tables, Handlers* handlers)
     state_->handlers = handlers;
     for (const Table& t : tables) {
         state_->known.push_back({&t, {}});
-        state_->notify |= t.notify;
+        state_->notify |= t.notify || t.park;
     }
 }
 Decoder::~Decoder() = default;

@@ -40,7 +40,7 @@ std::vector<Subscription> load_subscriptions(Connection& connection, const std::
     const auto rows = connection.query(
         "SELECT s.prefix, s.relation::oid, s.notify, "
         "ss.prefix IS NULL OR ss.state <> 'live' OR ss.relation <> s.relation, "
-        "coalesce(ss.snapshot_lsn, '0/0'), s.schema "
+        "coalesce(ss.snapshot_lsn, '0/0'), s.schema, s.on_error = 'park' "
         "FROM cqrs.subscription s LEFT JOIN cqrs.subscription_state ss ON ss.prefix = s.prefix "
         "WHERE s.topic = $1 ORDER BY s.prefix",
         {topic});
@@ -53,6 +53,7 @@ std::vector<Subscription> load_subscriptions(Connection& connection, const std::
         s.needs_copy = rows.get_bool(i, 3);
         s.snapshot_lsn = parse_lsn(rows.get(i, 4));
         s.schema = rows.get(i, 5);
+        s.park = rows.get_bool(i, 6);
         out.push_back(std::move(s));
     }
     return out;
@@ -125,6 +126,8 @@ void copied_position(Connection& connection, const std::string& topic, std::uint
 }
 
 void copied_prefix(Connection& connection, const Subscription& s, std::uint64_t point) {
+    // The copy holds what they would have come to.
+    connection.query("DELETE FROM cqrs.parked WHERE prefix = $1", {s.prefix});
     connection.query(
         "INSERT INTO cqrs.subscription_state (prefix, relation, state, snapshot_lsn) "
         "VALUES ($1, $2::oid::regclass, 'live', $3) ON CONFLICT (prefix) DO UPDATE SET "
@@ -178,6 +181,7 @@ void forget_topic(Connection& connection, const std::string& topic) {
     connection.query("DELETE FROM cqrs.position WHERE topic = $1", {topic});
     connection.query("DELETE FROM cqrs.heartbeat WHERE topic = $1", {topic});
     connection.query("DELETE FROM cqrs.spool WHERE topic = $1", {topic});
+    connection.query("DELETE FROM cqrs.parked WHERE topic = $1", {topic});
     connection.query(
         "DELETE FROM cqrs.subscription_state ss WHERE split_part(ss.prefix, '.', 1) = $1 "
         "AND NOT EXISTS (SELECT FROM cqrs.subscription s WHERE s.prefix = ss.prefix)",

@@ -26,6 +26,7 @@ struct Subscription {
     std::uint32_t relation = 0;
     bool notify = false;
     std::string schema;  // stop, follow, ignore
+    bool park = false;
     bool needs_copy = true;
     std::uint64_t snapshot_lsn = 0;
 };

@@ -64,6 +64,7 @@ void Session::load() {
         table.notify = s.notify;
         table.follow = s.schema == "follow";
         table.ignore_unknown = s.schema == "ignore";
+        table.park = s.park;
         table.snapshot_lsn = s.snapshot_lsn;
         copy_lsn_ = std::max(copy_lsn_, s.snapshot_lsn);
         tables_.push_back(std::move(table));
@@ -72,6 +73,7 @@ void Session::load() {
     decoder_.emplace(tables_, &handlers_);
     writer_.emplace(*replica_);
     load_fence();
+    parked_.load(*replica_, tables_);
     messages_.clear();
     pending_.clear();
     unacked_.clear();
@@ -274,6 +276,7 @@ void Session::run() {
         load();
         if (subscriptions_.empty() && handlers_.empty())
             return control_.wait(std::chrono::seconds(1));
+        if (!parked_.empty()) retry_parked();
         open_broker();
         try {
             const bool can_copy =

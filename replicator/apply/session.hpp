@@ -17,6 +17,7 @@
 #include "apply/errors.hpp"
 #include "apply/handlers.hpp"
 #include "apply/message.hpp"
+#include "apply/parked.hpp"
 #include "apply/position.hpp"
 #include "apply/spool.hpp"
 #include "apply/writer.hpp"
@@ -77,6 +78,7 @@ class Session {
     void apply_orders_and_rows();
     void apply_events(std::span<const Event* const> events, const Boundary& to);
     void write_batch(std::span<const Event* const> events, const Boundary& to);
+    void write_ladder(std::span<const Event* const> events, const Boundary& to);
     void release(const Boundary& to);
     Boundary boundary_before(std::span<const Event* const> events, std::size_t at) const;
     // fence.cpp: holding at a point for `verify`
@@ -84,11 +86,18 @@ class Session {
     bool at_fence() const;
     bool cut_at_fence();
     void hold();
+    // aside.cpp: events that the server refuses
+    static bool may_park(const WriteError& e);
+    std::vector<const Event*> not_parked(std::span<const Event* const> events);
+    void write_aside(std::span<const Event* const> events);
+    void store_parked();
+    void retry_parked();
+    void retry_key(const Table& table, std::string_view key, Message& message);
     // spooling.cpp: transactions too large for memory
     void spool_pending();
     void spool_more();
     void apply_spool();
-    void write_spool(const Boundary& to, Writer::Mode mode);
+    void write_spool(const Boundary& to, Writer::Mode mode, bool aside);
     Boundary spool_boundary();
     Boundary spool_boundary_at_fence();
 
@@ -109,6 +118,7 @@ class Session {
     std::vector<Subscription> subscriptions_;
     std::vector<Table> tables_;
     Handlers handlers_;
+    Parked parked_;
     std::optional<Decoder> decoder_;
 
     // Received and not applied.

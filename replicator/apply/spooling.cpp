@@ -13,6 +13,11 @@ namespace cqrs::apply {
 using postgres::Error;
 using postgres::Remedy;
 
+namespace {
+// A row was refused that may be parked.
+struct TryAside {};
+}  // namespace
+
 // After every message: is what waits too much, or is there more for the spool?
 void Session::spool_more() {
     if (messages_.empty()) return;
@@ -100,10 +105,13 @@ void Session::apply_spool() {
         if (fence_ && to.sequence <= *position_.sequence) return hold();
         if (to.sequence <= *position_.sequence) return;
         using enum Writer::Mode;
+        bool aside = false;
         for (const auto mode : {set_wise, replace, one_by_one}) {
             try {
-                write_spool(to, mode);
+                write_spool(to, mode, false);
                 break;
+            } catch (const TryAside&) {
+                aside = true;
             } catch (const TryNext& e) {
                 if (mode == one_by_one) throw Halt(e.what());
             } catch (const Error& e) {
@@ -112,6 +120,7 @@ void Session::apply_spool() {
             replica_->exec("ROLLBACK");
             writer_->end_transaction();
         }
+        if (aside) write_spool(to, replace, true);
     } catch (const Refused& e) {
         throw NeedCopy(std::string("a message in cqrs.spool cannot be read: ") + e.what(), {},
                        *position_.sequence + 1, *position_.received);
@@ -121,7 +130,7 @@ void Session::apply_spool() {
     healthy_(true);
 }
 
-void Session::write_spool(const Boundary& to, Writer::Mode mode) {
+void Session::write_spool(const Boundary& to, Writer::Mode mode, bool aside) {
     const bool rest = *position_.received > to.sequence;
     // Staging tables first: they are made outside the transaction.
     std::vector<Event> any(tables_.size());
@@ -132,6 +141,8 @@ void Session::write_spool(const Boundary& to, Writer::Mode mode) {
         touch.push_back(&any[i]);
     }
     writer_->prepare(touch, mode);
+    if (!parked_.empty()) parked_.load(*replica_, tables_);
+    parked_.begin();
 
     replica_->exec("BEGIN");
     if (!advance_position(*replica_, topic_, position_, to, rest, handlers_.version()))
@@ -142,12 +153,19 @@ void Session::write_spool(const Boundary& to, Writer::Mode mode) {
     std::uint64_t lsn = 0;
     const auto write = [&] {
         try {
-            writer_->write(events, mode);
-            handlers_.call(*replica_, events, mode == Writer::Mode::one_by_one);
+            if (aside)
+                write_aside(events);
+            else if (parked_.empty())
+                writer_->write(events, mode);
+            else
+                writer_->write(not_parked(events), mode);
+            store_parked();
+            handlers_.call(*replica_, events, aside || mode == Writer::Mode::one_by_one);
             notify_events(*replica_, events);
         } catch (const WriteError& e) {
             if (mode != Writer::Mode::one_by_one && e.cause.sqlstate() == "23505")
                 throw TryNext(e.what());
+            if (!aside && may_park(e)) throw TryAside();
             replica_->exec("ROLLBACK");
             if (follows(e)) throw SchemaDiffers(explain(e), e.event->table->prefix);
             throw Halt(explain(e));
@@ -196,6 +214,7 @@ void Session::write_spool(const Boundary& to, Writer::Mode mode) {
     write();
     drop_spooled(*replica_, topic_, to.sequence);
     replica_->commit();
+    parked_.committed();
     count_conflicts(writer_->end_transaction());
     applied(to, count, transactions);
 }

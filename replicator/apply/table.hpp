@@ -40,6 +40,7 @@ struct Table {
     bool notify = false;
     bool ignore_unknown = false;  // columns that only the primary has
     bool follow = false;          // its columns become the primary's
+    bool park = false;            // events that are refused go to cqrs.parked (on_error => 'park')
     bool replace_only =
         false;  // UPDATE cannot express it (an identity ALWAYS column beside the key)
     std::uint64_t snapshot_lsn = 0;  // events up to here are in the copy already

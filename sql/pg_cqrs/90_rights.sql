@@ -7,7 +7,7 @@ GRANT SELECT ON cqrs.publication_status, cqrs.subscription_status, cqrs.handler_
 -- It only asks, and takes a lock that a writer of the table takes anyway.
 GRANT EXECUTE ON FUNCTION cqrs.require_primary(regclass) TO PUBLIC;
 GRANT SELECT ON cqrs.published, cqrs.relay_state, cqrs.replica_identity, cqrs.subscription,
-                cqrs.subscription_state, cqrs.position, cqrs.heartbeat, cqrs.incidents,
+                cqrs.subscription_state, cqrs.position, cqrs.heartbeat, cqrs.incidents, cqrs.parked,
                 cqrs.handler, cqrs.handler_state, cqrs.fence, cqrs.attached_replica TO pg_monitor;
 -- Whoever may connect may ask how fresh a replica is. The view shows topics and positions, no data.
 GRANT SELECT ON cqrs.freshness TO PUBLIC;
