@@ -103,6 +103,7 @@ $cqrs->wait_equal('r1', 'parking_slots');
 my $epoch = $primary->safe_psql('postgres', 'SELECT epoch FROM cqrs.relay_state');
 $relay->signal('TERM');
 $relay->wait_end(10);
+$cqrs->wait_slot_free;
 $primary->safe_psql('postgres', q{SELECT pg_drop_replication_slot('cqrs')});
 create(3, 'while there was no slot');
 $relay = $cqrs->start_relay;
@@ -119,6 +120,7 @@ $epoch = $primary->safe_psql('postgres', 'SELECT epoch FROM cqrs.relay_state');
 $relay->signal('TERM');
 $relay->wait_end(10);
 create(3, 'skipped');
+$cqrs->wait_slot_free;
 $primary->safe_psql('postgres', q{SELECT pg_replication_slot_advance('cqrs', pg_current_wal_lsn())});
 $relay = $cqrs->start_relay;
 ok(Cqrs::wait_until('a new epoch', sub {

@@ -159,6 +159,14 @@ sub wait_live {
     });
 }
 
+# A walsender outlives the relay for a moment, and holds the slot as long.
+sub wait_slot_free {
+    my ($self) = @_;
+    return wait_until('the slot is free', sub {
+        return $self->primary->safe_psql('postgres', q{SELECT NOT active FROM pg_replication_slots WHERE slot_name = 'cqrs'}) eq 't';
+    });
+}
+
 # The table as one text, in an order that both sides share.
 sub digest {
     my ($node, $table) = @_;
