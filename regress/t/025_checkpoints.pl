@@ -1,0 +1,45 @@
+# relay_state stands at the end of a transaction, however large the one is that is on its way: a row that
+# counted some of its events would number them twice after a restart.
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::RealBin/lib";
+use Cqrs;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $cqrs = Cqrs->new(replicas => ['r1']);
+my ($primary, $replica) = ($cqrs->primary, $cqrs->replica('r1'));
+$primary->safe_psql('postgres', <<'SQL');
+CREATE TABLE seen (lsn pg_lsn, topic text, topic_lsn pg_lsn);
+CREATE FUNCTION see() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO seen SELECT NEW.lsn, t.key, (t.value ->> 'lsn')::pg_lsn FROM jsonb_each(NEW.topics) AS t;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER see AFTER INSERT OR UPDATE ON cqrs.relay_state FOR EACH ROW EXECUTE FUNCTION see();
+SQL
+# Many messages a transaction, many checkpoints a second.
+my @settings = ('--heartbeat', '100ms', '--batch-bytes', '2kB');
+my $relay = $cqrs->start_relay(@settings);
+my $apply = $cqrs->start_apply('r1');
+ok($cqrs->wait_live('r1', 'parking'), 'live');
+
+# A small transaction, whose end is a checkpoint, and at once a large one.
+foreach my $round (1 .. 25) {
+    $primary->safe_psql('postgres', "SELECT create_parking_slot('small $round')");
+    $primary->safe_psql('postgres', "SELECT create_parking_slot('large $round ' || i) FROM generate_series(1, 4000) i");
+    if ($round % 5 == 0) {
+        $relay->signal('KILL');
+        $relay->wait_end(10);
+        $relay = $cqrs->start_relay(@settings);
+    }
+}
+$cqrs->wait_equal('r1', 'parking_slots');
+cmp_ok($primary->safe_psql('postgres', 'SELECT count(*) FROM seen'), '>', 20, 'relay_state moved');
+is($primary->safe_psql('postgres', 'SELECT count(*) FROM seen WHERE topic_lsn > lsn'), '0', 'and never counted an event beyond its LSN');
+is($replica->safe_psql('postgres', 'SELECT count(*) FROM cqrs.incidents'), '0', 'five kills cost no copy');
+
+$cqrs->finish;
+done_testing();
