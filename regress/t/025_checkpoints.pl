@@ -26,15 +26,13 @@ my $relay = $cqrs->start_relay(@settings);
 my $apply = $cqrs->start_apply('r1');
 ok($cqrs->wait_live('r1', 'parking'), 'live');
 
-# A small transaction, whose end is a checkpoint, and at once a large one.
-foreach my $round (1 .. 25) {
-    $primary->safe_psql('postgres', "SELECT create_parking_slot('small $round')");
-    $primary->safe_psql('postgres', "SELECT create_parking_slot('large $round ' || i) FROM generate_series(1, 4000) i");
-    if ($round % 5 == 0) {
-        $relay->signal('KILL');
-        $relay->wait_end(10);
-        $relay = $cqrs->start_relay(@settings);
-    }
+# Small transactions, whose ends are checkpoints, and close behind them a large one.
+my $burst = join '', map { ("SELECT create_parking_slot('small');\n") x (5 + $_) . "SELECT create_parking_slot('large ' || i) FROM generate_series(1, 3000) i;\n" } 1 .. 6;
+foreach my $round (1 .. 5) {
+    $primary->safe_psql('postgres', $burst);
+    $relay->signal('KILL');
+    $relay->wait_end(10);
+    $relay = $cqrs->start_relay(@settings);
 }
 $cqrs->wait_equal('r1', 'parking_slots');
 cmp_ok($primary->safe_psql('postgres', 'SELECT count(*) FROM seen'), '>', 20, 'relay_state moved');

@@ -101,7 +101,7 @@ foreach my $case (@hanging) {
     ok(defined $seconds, "$what: the relay ends") and note(sprintf('%s: the relay ended after %.2f s', $what, $seconds));
     is($relay->status, 0, "$what: with 0");
 }
-foreach my $hung ([ 'broker', sub { $cqrs->pause_broker }, sub { $cqrs->resume_broker } ], @hanging[3]) {
+foreach my $hung ([ 'broker', sub { $cqrs->pause_broker }, sub { $cqrs->resume_broker } ], $hanging[3]) {
     my ($what, $hang, $relieve) = @$hung;
     $hang->();
     my @started = ($cqrs->start_relay, $cqrs->start_apply('r1'));
