@@ -39,6 +39,7 @@ SQL
 sub state { return $replica->safe_psql('postgres', "SELECT string_agg(state, ' ' ORDER BY pattern, handler::text) FROM cqrs.handler_status WHERE topic = 'parking'") }
 sub live { return Cqrs::wait_until('the handlers are live', sub { return state() eq 'live live' }) }
 ok(live(), 'handlers are live');
+ok(Cqrs::wait_until('the other topic has begun', sub { return $replica->safe_psql('postgres', q{SELECT state FROM cqrs.handler_status WHERE topic = 'invoice'}) eq 'live' }), 'a topic without a table begins');
 my $begin = $cqrs->position('r1', 'parking');
 
 my $counts = 'SELECT status, count(*) FROM parking_slots GROUP BY 1 ORDER BY 1';
