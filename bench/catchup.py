@@ -2,8 +2,8 @@
 
 import time
 
-from database import TooSlow, wait_for
-from processes import Stages
+from database import wait_for
+from processes import Stages, peak_rss
 
 LIMIT = 180  # seconds that one catch-up may take
 
@@ -18,8 +18,8 @@ def same_rows(system):
             raise AssertionError(f"{system.name}: {replica.name} has {found}, not {expected}")
 
 
-def run(system, workload):
-    """One run; gives {"rate": rows/s, "seconds", "cpu": {stage: us a row}}."""
+def run(system, workload, limit=LIMIT):
+    """One run; gives {"rate": rows/s, "seconds", "cpu": {stage: us a row}, "rss": {stage: bytes}}."""
     try:
         system.prepare(workload.shape.table, workload.fill)
         system.stop()
@@ -37,14 +37,17 @@ def run(system, workload):
                 missing.pop()
             return not missing
 
-        wait_for(f"{system.name}: catch-up", all_there, LIMIT)
+        wait_for(f"{system.name}: catch-up", all_there, limit)
         seconds = time.monotonic() - begin
-        used = stages.stop(system.pids())
+        pids = system.pids()
+        used = stages.stop(pids)
+        rss = {stage: max(map(peak_rss, each), default=0) for stage, each in pids.items()}
         same_rows(system)
         return {
             "rate": workload.count / seconds,
             "seconds": seconds,
             "cpu": {stage: 1e6 * cpu / workload.count for stage, cpu in used.items()},
+            "rss": rss,
         }
     finally:
         system.remove()
@@ -57,5 +60,3 @@ def best_native(make, workload):
         runs[binary] = run(make(binary), workload)["rate"]
     return max(runs, key=runs.get)
 
-
-__all__ = ["TooSlow", "best_native", "run", "same_rows"]

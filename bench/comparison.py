@@ -25,17 +25,18 @@ def compare(case, peer, pairs, unit, smaller_is_better=False, **more):
     }
 
 
-def in_turns(pairs, ours, theirs, show):
-    """Runs A B A B; a list of pairs of what they gave."""
+def in_turns(rounds, *sides, show):
+    """Runs A B A B (or A B C A B C); a list of tuples of what they gave."""
     results = []
-    for i in range(pairs):
-        pair = ours(), theirs()
-        print(f"  {i + 1}/{pairs} {show(pair[0])} {show(pair[1])}", file=sys.stderr, flush=True)
-        results.append(pair)
+    for i in range(rounds):
+        found = tuple(side() for side in sides)
+        print(f"  {i + 1}/{rounds}", " | ".join(map(show, found)), file=sys.stderr, flush=True)
+        results.append(found)
     return results
 
 
 def median_cpu(runs):
     """Median microseconds a row of each stage."""
+    runs = list(runs)
     stages = {stage: None for run in runs for stage in run["cpu"]}
     return {stage: statistics.median(run["cpu"][stage] for run in runs) for stage in stages}

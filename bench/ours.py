@@ -24,8 +24,8 @@ def server_user():
 class Ours:
     name = "pg_cqrs"
 
-    def __init__(self, rig, replicas=1):
-        self.rig = rig
+    def __init__(self, rig, replicas=1, compress="none"):
+        self.rig, self.compress = rig, compress
         self.primary = Database(rig.primary, "bench")
         self.replicas = [Database(rig.replica, f"bench{i}") for i in range(1, replicas + 1)]
         run = next(_numbers)
@@ -69,7 +69,7 @@ class Ours:
         )
 
     def start(self):
-        self._relay = self._spawn("relay", "relay", DATABASE_URL=self.primary.url)
+        self._relay = self._spawn("relay", "relay", "--compress", self.compress, DATABASE_URL=self.primary.url)
         self._appliers = [
             self._spawn(
                 f"apply-{i}",

@@ -16,6 +16,7 @@ class Rig:
         self.broker = os.environ["BENCH_BROKER"]
         self.broker_pid = int(os.environ["BENCH_BROKER_PID"])
         self.replicator = os.environ["CQRS_REPLICATOR"]
+        self.round_trip = os.environ.get("BENCH_ROUND_TRIP")
         self.programs = pathlib.Path(os.environ["PG_BIN"])
         self.libraries = pathlib.Path(os.environ["PG_LIB"])
         self.directory = pathlib.Path(os.environ["BENCH"])

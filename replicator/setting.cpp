@@ -160,6 +160,12 @@ std::string store_log_level(const std::string& text, Settings& settings) {
     return {};
 }
 
+std::string store_compress(const std::string& text, Settings& settings) {
+    if (text != "none" && text != "lz4") return "none or lz4";
+    settings.compress = text == "lz4";
+    return {};
+}
+
 std::string store_cacert(const std::string& text, Settings& settings) {
     settings.broker_cacert = text;
     return {};
@@ -219,6 +225,9 @@ const std::vector<Setting>& all_settings() {
         {"max-message-bytes", "CQRS_MAX_MESSAGE_BYTES", "SIZE",
          "a larger event is replaced by a stop event that names it (RabbitMQ 4 takes 16 MB)",
          "15MB", relay | run, 0, false, size(&S::max_message_bytes, 128 * kB, 512 * MB)},
+        {"compress", "CQRS_COMPRESS", "none|lz4",
+         "bodies above 1 kB as LZ4 frames (content-encoding lz4): every consumer must take them",
+         "none", relay | run, 0, false, store_compress},
         {"heartbeat", "CQRS_HEARTBEAT", "TIME",
          "how often progress is told to replicas and recorded on the primary", "1s", relay | run, 0,
          false, store_heartbeat},

@@ -12,6 +12,7 @@
 #include <string>
 
 #include "admin/events.hpp"
+#include "broker/compression.hpp"
 #include "broker/connection.hpp"
 #include "broker/names.hpp"
 
@@ -89,9 +90,11 @@ void wait(const broker::Connection& connection, const Stop& stop) {
     poll(fds, 2, 1000);
 }
 
-void print_message(const broker::Delivery& delivery, Printer& printer) {
+void print_message(broker::Delivery& delivery, Printer& printer) {
     try {
-        for_each_event(delivery.body, [&](std::string_view event) { printer.print(event); });
+        const std::string body =
+            broker::decoded_body(delivery.properties.content_encoding, std::move(delivery.body));
+        for_each_event(body, [&](std::string_view event) { printer.print(event); });
     } catch (const std::invalid_argument& e) {
         spdlog::warn("tail: a message with key {} is not an array of events: {}",
                      delivery.routing_key, e.what());
@@ -101,10 +104,10 @@ void print_message(const broker::Delivery& delivery, Printer& printer) {
 
 void follow(broker::Connection& connection, Stop& stop, Printer& printer) {
     while (!stop.requested() && !printer.done()) {
-        const auto event = connection.next(std::chrono::milliseconds(0));
+        auto event = connection.next(std::chrono::milliseconds(0));
         if (!event) {
             wait(connection, stop);
-        } else if (const auto* delivery = std::get_if<broker::Delivery>(&*event)) {
+        } else if (auto* delivery = std::get_if<broker::Delivery>(&*event)) {
             print_message(*delivery, printer);
             connection.ack(delivery->tag, false);
         } else if (std::holds_alternative<broker::Cancelled>(*event)) {

@@ -116,7 +116,9 @@ void Session::apply_orders_and_rows() {
                    "'pending' WHERE prefix = '" +
                    prefix + "'.");
     }
-    apply_until(complete_to_);
+    if (events.empty()) return;
+    const Event& last = *events.back();
+    apply_until({last.sequence, last.lsn, std::string(last.time)});
 }
 
 void Session::apply_events(std::span<const Event* const> events, const Boundary& to) {
@@ -141,15 +143,15 @@ void Session::write_batch(std::span<const Event* const> events, const Boundary& 
     }
     writer_->prepare(events, Writer::Mode::replace);
     parked_.begin();
-    replica_->exec("BEGIN");
     try {
-        if (!advance_position(*replica_, topic_, position_, to, false, handlers_.version()))
+        if (!begin_advance(*replica_, topic_, position_, to, false, handlers_.version(), false))
             throw Restart("the position, the handlers or a fence were changed");
         write_aside(events);
         store_parked();
         handlers_.call(*replica_, events, true);
         notify_events(*replica_, events);
         replica_->commit();
+        flushes_.all_flushed();
     } catch (const WriteError&) {
         replica_->exec("ROLLBACK");
         writer_->end_transaction();
@@ -171,14 +173,21 @@ void Session::write_ladder(std::span<const Event* const> events, const Boundary&
             if (!parked_.empty()) rest = not_parked(events);
             const auto rows = parked_.empty() ? events : std::span<const Event* const>(rest);
             writer_->prepare(rows, modes[step]);
-            replica_->exec("BEGIN");
-            if (!advance_position(*replica_, topic_, position_, to, false, handlers_.version()))
+            const bool lazily = lazy();
+            if (!begin_advance(*replica_, topic_, position_, to, false, handlers_.version(),
+                               lazily))
                 throw Restart("the position, the handlers or a fence were changed");
             writer_->write(rows, modes[step]);
             store_parked();
             handlers_.call(*replica_, events, modes[step] == Writer::Mode::one_by_one);
             notify_events(*replica_, events);
-            replica_->commit();
+            if (lazily) {
+                flushes_.committed(to.sequence, replica_->commit_and_look());
+                flush_looks_ = 0;
+            } else {
+                replica_->commit();
+                flushes_.all_flushed();
+            }
             parked_.committed();
             return count_conflicts(writer_->end_transaction());
         } catch (const TryNext& e) {

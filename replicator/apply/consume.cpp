@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "apply/session.hpp"
+#include "broker/compression.hpp"
 
 namespace cqrs::apply {
 
@@ -37,6 +38,31 @@ void Session::consume() {
             apply_complete();
         spool_more();
     }
+    settle();
+}
+
+// Commits wait for the disk only when the window of unacknowledged messages fills up: then the next
+// one brings those before it along.
+bool Session::lazy() const {
+    return lazy_commits_ &&
+           unacked_.size() * 4 < static_cast<std::size_t>(context_.settings.prefetch);
+}
+
+// Nobody else asks while nothing comes: the server's WAL writer flushes within half a second.
+void Session::watch_flushes() {
+    // Somebody may have written behind our commit what nobody flushes.
+    constexpr int patience = 10;
+    if (++flush_looks_ > patience) return settle();
+    flushes_.flushed(replica_->wal_end().flushed);
+    acknowledge();
+}
+
+// The end: what is applied need not come again. A commit that waits brings all others along.
+void Session::settle() {
+    if (!flushes_.waiting()) return;
+    replica_->query("UPDATE cqrs.position SET applied_at = applied_at WHERE topic = $1", {topic_});
+    flushes_.all_flushed();
+    acknowledge();
 }
 
 // Nothing has come: what is here is written at once.
@@ -49,7 +75,9 @@ void Session::idle() {
     pollfd fds[] = {{broker_->socket(), POLLIN, 0},
                     {control_.stop.fd(), POLLIN, 0},
                     {control_.fd(), POLLIN, 0}};
-    poll(fds, 3, 500);
+    constexpr int often = 100, seldom = 500;
+    if (poll(fds, 3, flushes_.waiting() ? often : seldom) == 0 && flushes_.waiting())
+        watch_flushes();
 }
 
 // What it stopped at did not come again: the cause is gone.
@@ -77,7 +105,12 @@ void Session::receive(broker::Delivery&& delivery) {
                     "delivery-limit on queue {} would drop them",
                     topic_, *n, queue_);
         message->tag = delivery.tag;
-        message->body = std::move(delivery.body);
+        try {
+            message->body = broker::decoded_body(delivery.properties.content_encoding,
+                                                 std::move(delivery.body));
+        } catch (const std::invalid_argument& e) {
+            throw Refused(e.what());
+        }
         if (!check_epoch(message->head)) {
             unacked_.push_back({delivery.tag, next_ - 1});
             return acknowledge();
@@ -215,18 +248,11 @@ void Session::take(std::unique_ptr<Message> message) {
                      {{"topic", topic_}})
             .Increment(static_cast<double>(skipped));
     for (const Event& e : m.events) {
-        if (last_lsn_ != 0 && e.lsn != last_lsn_ && !pending_.empty()) {
-            complete_ = pending_.size();
-            complete_to_ = {pending_.back()->sequence, last_lsn_,
-                            std::string(pending_.back()->time)};
-        }
+        if (last_lsn_ != 0 && e.lsn != last_lsn_) complete_ = pending_.size();
         last_lsn_ = e.lsn;
         pending_.push_back(&e);
     }
-    if (!m.head.more) {
-        complete_ = pending_.size();
-        complete_to_ = {m.events.back().sequence, last_lsn_, std::string(m.events.back().time)};
-    }
+    if (!m.head.more) complete_ = pending_.size();
     next_ = m.head.last() + 1;
     bytes_ += m.bytes();
     unacked_.push_back({m.tag, m.head.last()});
@@ -234,7 +260,9 @@ void Session::take(std::unique_ptr<Message> message) {
 }
 
 void Session::acknowledge() {
-    const std::int64_t safe = position_.received.value_or(position_.sequence.value_or(0));
+    const std::int64_t safe = flushes_.waiting()
+                                  ? flushes_.safe()
+                                  : position_.received.value_or(position_.sequence.value_or(0));
     std::uint64_t tag = 0;
     // Without a position nothing is pending: everything here was dropped or refused.
     while (!unacked_.empty() && (!position_.sequence || unacked_.front().until <= safe)) {

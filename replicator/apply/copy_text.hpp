@@ -1,4 +1,4 @@
-// COPY's text format.
+// Texts that the server takes apart again: COPY's text format, elements of an array.
 #pragma once
 
 #include <array>
@@ -44,6 +44,15 @@ inline void append_copy_field(std::string& out, const Field& field) {
         append_copy_text(out, field.text());
     else
         out += "\\N";
+}
+
+inline void append_array_element(std::string& out, std::string_view text) {
+    out += '"';
+    for (char c : text) {
+        if (c == '"' || c == '\\') out += '\\';
+        out += c;
+    }
+    out += '"';
 }
 
 }  // namespace cqrs::apply

@@ -1,5 +1,5 @@
 // Session: `verify` puts up a fence, a point of the primary's WAL that the topic does not pass
-// until it is taken down (cqrs.fence). advance_position() refuses to pass it; what is here is about
+// until it is taken down (cqrs.fence). begin_advance() refuses to pass it; what is here is about
 // stopping exactly there and saying so.
 #include <spdlog/spdlog.h>
 
@@ -29,15 +29,11 @@ bool Session::at_fence() const {
 
 // Leaves of the complete transactions those that end at or before the fence; true if it cut any.
 bool Session::cut_at_fence() {
-    if (!fence_ || complete_ == 0 || complete_to_.lsn <= *fence_) return false;
+    if (!fence_ || complete_ == 0 || pending_[complete_ - 1]->lsn <= *fence_) return false;
     const auto end =
         std::partition_point(pending_.begin(), pending_.begin() + static_cast<long>(complete_),
                              [&](const Event* e) { return e->lsn <= *fence_; });
     complete_ = static_cast<std::size_t>(end - pending_.begin());
-    if (complete_ > 0) {
-        const Event& last = **std::prev(end);
-        complete_to_ = {last.sequence, last.lsn, std::string(last.time)};
-    }
     return true;
 }
 

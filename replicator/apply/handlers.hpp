@@ -1,6 +1,6 @@
 // Handlers: functions of the replica that are called with a topic's events (cqrs.on()), in the
 // transaction that moves the position. One session's view of them; cqrs.handler can change at any
-// time, which advance_position() notices by version().
+// time, which begin_advance() notices by version().
 #pragma once
 
 #include <cstdint>

@@ -48,6 +48,7 @@ class Rows {
             states_.push_back({e.row, e.pattern, State::created, false});
             return;
         }
+        if (only_creates_) index_.reserve(states_.capacity());
         only_creates_ = false;
         catch_up();
         const auto [it, added] = index_.try_emplace(key_of(*change_.table, e.row, arena_),

@@ -1,5 +1,7 @@
 #include "apply/notify.hpp"
 
+#include "apply/copy_text.hpp"
+
 namespace cqrs::apply {
 
 namespace {
@@ -9,12 +11,8 @@ constexpr std::size_t payload_limit = 8000;  // NOTIFY refuses 8,000 bytes and m
 constexpr std::size_t statement_limit = 256 * 1024;
 
 void append_element(std::string& array, std::string_view value) {
-    array += array.empty() ? "{\"" : ",\"";
-    for (char c : value) {
-        if (c == '"' || c == '\\') array += '\\';
-        array += c;
-    }
-    array += '"';
+    array += array.empty() ? '{' : ',';
+    append_array_element(array, value);
 }
 
 }  // namespace

@@ -59,23 +59,27 @@ std::vector<Subscription> load_subscriptions(Connection& connection, const std::
     return out;
 }
 
-bool advance_position(Connection& connection, const std::string& topic, const Position& from,
-                      const Boundary& to, bool keep_received, const std::string& handlers) {
-    const std::string epoch = text(*from.epoch), expected = text(*from.sequence),
-                      sequence = text(to.sequence), lsn = format_lsn(to.lsn);
-    return connection
-               .query(
-                   "UPDATE cqrs.position SET sequence = $4, lsn = greatest(lsn, $5::pg_lsn), "
-                   "committed_at = $6, applied_at = clock_timestamp(), "
-                   "received = CASE WHEN $7 THEN received END, state = 'live', error = NULL "
-                   "WHERE topic = $1 AND epoch = $2 AND sequence = $3 AND $8 = " +
-                       std::string(handlers_version_sql) +
-                       " AND NOT EXISTS (SELECT FROM cqrs.fence f WHERE f.topic = $1 AND f.lsn < "
-                       "$5::pg_lsn AND f.expires_at > clock_timestamp())",
-                   {topic, epoch, expected, sequence, lsn,
-                    to.time.empty() ? Param() : Param(to.time), keep_received ? "t" : "f",
-                    handlers})
-               .affected() == 1;
+void prepare_advance(Connection& connection) {
+    connection.prepare("cqrs_advance",
+                       "UPDATE cqrs.position SET sequence = $4, lsn = greatest(lsn, $5::pg_lsn), "
+                       "committed_at = $6, applied_at = clock_timestamp(), "
+                       "received = CASE WHEN $7 THEN received END, state = 'live', error = NULL "
+                       "WHERE topic = $1 AND epoch = $2 AND sequence = $3 AND $8 = " +
+                           std::string(handlers_version_sql) +
+                           " AND NOT EXISTS (SELECT FROM cqrs.fence f WHERE f.topic = $1 AND "
+                           "f.lsn < $5::pg_lsn AND f.expires_at > clock_timestamp())");
+}
+
+// One round trip: it is paid by every commit of a quiet primary.
+bool begin_advance(Connection& connection, const std::string& topic, const Position& from,
+                   const Boundary& to, bool keep_received, const std::string& handlers, bool lazy) {
+    std::string sql = "BEGIN; ";
+    if (lazy) sql += "SET LOCAL synchronous_commit = off; ";
+    sql += "EXECUTE cqrs_advance(" + postgres::quote_literal(topic) + ", " + text(*from.epoch) +
+           ", " + text(*from.sequence) + ", " + text(to.sequence) + ", '" + format_lsn(to.lsn) +
+           "', " + (to.time.empty() ? "NULL" : postgres::quote_literal(to.time)) + ", " +
+           (keep_received ? "true, " : "false, ") + postgres::quote_literal(handlers) + ")";
+    return connection.exec(sql).affected() == 1;
 }
 
 bool anchor_position(Connection& connection, const std::string& topic, const std::string& source,

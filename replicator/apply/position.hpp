@@ -42,12 +42,13 @@ Position load_position(postgres::Connection& connection, const std::string& topi
 std::vector<Subscription> load_subscriptions(postgres::Connection& connection,
                                              const std::string& topic);
 
-// First statement of an applying transaction: false when the row is not where we think it is.
-// keep_received: spooled events remain beyond the boundary. handlers: Handlers::version().
-// Nor does it pass a fence.
-bool advance_position(postgres::Connection& connection, const std::string& topic,
-                      const Position& from, const Boundary& to, bool keep_received,
-                      const std::string& handlers);
+// BEGIN, and the first statement of an applying transaction: false when the row is not where we
+// think it is. keep_received: spooled events remain beyond the boundary. handlers:
+// Handlers::version(). lazy: the commit does not wait until it is on disk. Once a connection:
+// prepare_advance(). Nor does it pass a fence.
+void prepare_advance(postgres::Connection& connection);
+bool begin_advance(postgres::Connection& connection, const std::string& topic, const Position& from,
+                   const Boundary& to, bool keep_received, const std::string& handlers, bool lazy);
 // Meets the stream: the events after `sequence` are those after the copy.
 bool anchor_position(postgres::Connection& connection, const std::string& topic,
                      const std::string& source, std::int64_t epoch, std::int64_t sequence);

@@ -23,7 +23,10 @@ constexpr const char* settings_sql =
     "SET idle_in_transaction_session_timeout = 0; SET default_transaction_isolation = "
     "'read committed'; SET default_transaction_read_only = off; SET jit = off; "
     // Staged rows find their target by its key, however the estimates are.
-    "SET enable_hashjoin = off; SET enable_mergejoin = off";
+    "SET enable_hashjoin = off; SET enable_mergejoin = off; "
+    // Where a commit does not wait for the disk is said commit by commit.
+    "SELECT pg_catalog.set_config('synchronous_commit', 'on', false) "
+    "WHERE pg_catalog.current_setting('synchronous_commit') = 'off'";
 
 }  // namespace
 

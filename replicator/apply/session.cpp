@@ -77,6 +77,11 @@ void Session::load() {
     messages_.clear();
     pending_.clear();
     unacked_.clear();
+    prepare_advance(*replica_);
+    lazy_commits_ = replica_->exec("SHOW synchronous_standby_names").get(0, 0).empty();
+    flushes_ = {};
+    flushes_.committed(position_.received.value_or(position_.sequence.value_or(0)),
+                       replica_->wal_end());
     bytes_ = complete_ = 0;
     last_lsn_ = 0;
     suspicious_ = 0;

@@ -15,6 +15,7 @@
 
 #include "apply/context.hpp"
 #include "apply/errors.hpp"
+#include "apply/flushes.hpp"
 #include "apply/handlers.hpp"
 #include "apply/message.hpp"
 #include "apply/parked.hpp"
@@ -69,6 +70,9 @@ class Session {
     bool rewound(const Heartbeat& heartbeat) const;
     void take(std::unique_ptr<Message> message);
     void acknowledge();
+    void watch_flushes();
+    void settle();
+    bool lazy() const;
     void idle();
     bool suspect();
     void watch_heartbeat();
@@ -126,14 +130,16 @@ class Session {
     std::vector<const Event*> pending_;  // their events, in order
     std::size_t bytes_ = 0;
     std::size_t complete_ = 0;  // how many of pending_ belong to transactions that are complete
-    Boundary complete_to_;
-    std::int64_t next_ = 0;  // the sequence that must come
+    std::int64_t next_ = 0;     // the sequence that must come
     std::uint64_t last_lsn_ = 0;
     struct Unacked {
         std::uint64_t tag;
         std::int64_t until;  // may be acknowledged when this sequence is applied or spooled
     };
     std::deque<Unacked> unacked_;
+    Flushes flushes_;
+    int flush_looks_ = 0;        // in a row, without a commit of ours
+    bool lazy_commits_ = false;  // allowed: the replica has no synchronous standbys
 
     std::optional<std::uint64_t> fence_;  // must not be passed; 0: stay
     bool spooling_ = false;

@@ -1,10 +1,15 @@
 #include "apply/spool.hpp"
 
+#include "broker/compression.hpp"
+
 namespace cqrs::apply {
 
 using postgres::Connection;
 
 namespace {
+
+// Bodies are JSON, which LZ4 makes four to five times smaller for less than writing it costs.
+constexpr std::string_view lz4_magic("\x04\x22\x4d\x18", 4);
 
 std::string to_hex(std::string_view bytes) {
     constexpr char digits[] = "0123456789abcdef";
@@ -38,7 +43,7 @@ void spool_message(Connection& connection, const std::string& topic, const Messa
         "more = EXCLUDED.more, body = EXCLUDED.body",
         {topic, std::to_string(message.head.sequence), std::to_string(message.head.count),
          postgres::format_lsn(message.head.lsn), message.head.more ? "t" : "f",
-         to_hex(message.body)});
+         to_hex(broker::compress_lz4(message.body))});
 }
 
 std::optional<Spooled> last_spooled(Connection& connection, const std::string& topic) {
@@ -66,6 +71,12 @@ bool read_spooled(Connection& connection, const std::string& topic, std::int64_t
     message.head.lsn = postgres::parse_lsn(row.get(0, 2));
     message.head.more = row.get_bool(0, 3);
     from_hex(row.get(0, 4), message.body);
+    if (!message.body.starts_with(lz4_magic)) return true;
+    try {
+        message.body = broker::decoded_body(broker::lz4_encoding, std::move(message.body));
+    } catch (const std::invalid_argument& e) {
+        throw Refused(e.what());
+    }
     return true;
 }
 

@@ -43,7 +43,7 @@ void Session::spool_more() {
     const bool ended = !last.more || last.lsn != spool_lsn_;
     // Before the window is full of what is not acknowledged: then nothing would be delivered any
     // more.
-    if (ended || messages_.size() >= 16 || unacked_.size() * 4 >= window * 3 ||
+    if (ended || messages_.size() >= 64 || unacked_.size() * 4 >= window * 3 ||
         bytes_ > context_.settings.memory / 4)
         spool_pending();
     if (ended) apply_spool();
@@ -57,6 +57,7 @@ void Session::spool_pending() {
         throw Restart("the position was changed by somebody else");
     for (const auto& m : messages_) spool_message(*replica_, topic_, *m);
     replica_->commit();
+    flushes_.all_flushed();
     position_.received = received;
     spooling_ = true;
     pending_.clear();
@@ -144,8 +145,7 @@ void Session::write_spool(const Boundary& to, Writer::Mode mode, bool aside) {
     if (!parked_.empty()) parked_.load(*replica_, tables_);
     parked_.begin();
 
-    replica_->exec("BEGIN");
-    if (!advance_position(*replica_, topic_, position_, to, rest, handlers_.version()))
+    if (!begin_advance(*replica_, topic_, position_, to, rest, handlers_.version(), false))
         throw Restart("the position, the handlers or a fence were changed");
     std::vector<std::unique_ptr<Message>> held;
     std::vector<const Event*> events;
@@ -214,6 +214,7 @@ void Session::write_spool(const Boundary& to, Writer::Mode mode, bool aside) {
     write();
     drop_spooled(*replica_, topic_, to.sequence);
     replica_->commit();
+    flushes_.all_flushed();
     parked_.committed();
     count_conflicts(writer_->end_transaction());
     applied(to, count, transactions);

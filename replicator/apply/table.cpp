@@ -79,7 +79,9 @@ constexpr const char* columns_sql = R"(
     SELECT a.attnum, a.attname, pg_catalog.format_type(a.atttypid, -1), a.attgenerated <> '',
            a.attidentity = 'a',
            bool_or(b.type IN ('pg_catalog.json'::regtype, 'pg_catalog.jsonb'::regtype)),
-           bool_or(b.type = 'pg_catalog.uuid'::regtype)
+           bool_or(b.type = 'pg_catalog.uuid'::regtype),
+           bool_or(b.type IN ('pg_catalog.int2'::regtype, 'pg_catalog.int4'::regtype,
+                              'pg_catalog.int8'::regtype))
     FROM pg_catalog.pg_attribute a JOIN base b USING (attnum)
     WHERE a.attrelid = $1::oid
     GROUP BY a.attnum, a.attname, a.atttypid, a.attgenerated, a.attidentity
@@ -131,7 +133,8 @@ Table load_table(postgres::Connection& connection, std::uint32_t oid, const std:
         c.generated = columns.get_bool(i, 3);
         c.identity_always = columns.get_bool(i, 4);
         c.json = columns.get_bool(i, 5);
-        c.sort = columns.get_bool(i, 6);
+        if (columns.get_bool(i, 6)) c.order = Column::Order::bytes;
+        if (columns.get_bool(i, 7)) c.order = Column::Order::number;
         index_of.emplace(columns.get_int(i, 0), static_cast<std::uint32_t>(table.columns.size()));
         table.columns.push_back(std::move(c));
     }

@@ -21,7 +21,8 @@ struct Column {
     bool generated = false;  // delivered, never written
     bool identity_always = false;  // cannot be SET; INSERT needs OVERRIDING SYSTEM VALUE
     bool json = false;             // json or jsonb (or a domain over it): takes the raw JSON
-    bool sort = false;             // text order of the key is the index' order (uuid)
+    enum class Order : std::uint8_t { unknown, bytes, number };
+    Order order = Order::unknown;  // how the index orders its text: as bytes (uuid), as a number
 };
 
 // A unique, NOT NULL, immediate index over plain columns: a way to name a row.

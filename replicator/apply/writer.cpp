@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "apply/copy_text.hpp"
+#include "apply/key_order.hpp"
 #include "apply/writer_sql.hpp"
 
 namespace cqrs::apply {
@@ -25,17 +26,28 @@ std::vector<Param> params(const Field* row, const std::vector<std::uint32_t>& co
     return out;
 }
 
-// Rows of one pattern lie together; `body` is called once for each.
+// Rows of one pattern lie together, by their key; `body` is called once for each pattern.
 template <typename Body>
-void by_pattern(std::vector<NetRow> rows, Body body) {
-    std::stable_sort(rows.begin(), rows.end(),
-                     [](const NetRow& a, const NetRow& b) { return a.pattern < b.pattern; });
+void by_pattern(const Table& table, std::vector<NetRow> rows, Body body) {
+    const auto before = [](const NetRow& a, const NetRow& b) { return a.pattern < b.pattern; };
+    if (!std::is_sorted(rows.begin(), rows.end(), before))
+        std::stable_sort(rows.begin(), rows.end(), before);
     for (std::size_t i = 0; i < rows.size();) {
         std::size_t end = i;
         while (end < rows.size() && rows[end].pattern == rows[i].pattern) ++end;
-        body(rows[i].pattern, std::span<const NetRow>(rows.data() + i, end - i));
+        const std::span<NetRow> same(rows.data() + i, end - i);
+        sort_by_key(table, same);
+        body(same.front().pattern, std::span<const NetRow>(same));
         i = end;
     }
+}
+
+std::vector<NetRow> keys_of(const Table& table, const std::vector<const Field*>& deletes) {
+    std::vector<NetRow> rows;
+    rows.reserve(deletes.size());
+    for (const Field* f : deletes) rows.push_back({f, 0});
+    sort_by_key(table, rows);
+    return rows;
 }
 
 std::string key_id(const Table& table, const Key& key) {
@@ -128,15 +140,14 @@ void Writer::set_wise(const TableChange& change) {
         if (found < static_cast<std::int64_t>(expected))
             conflicts_[kind] += static_cast<std::int64_t>(expected) - found;
     };
-    if (!change.deletes.empty() || !change.updates.empty()) clear_staging(table);
+    const bool by_array = table.primary().columns.size() == 1;
+    if ((!change.deletes.empty() && !by_array) || !change.updates.empty()) clear_staging(table);
     if (!change.deletes.empty()) {
-        std::vector<NetRow> rows;
-        for (const Field* f : change.deletes) rows.push_back({f, 0});
-        stage(table, deleted_tag, table.primary().columns, rows);
+        const std::vector<NetRow> rows = keys_of(table, change.deletes);
         missing("delete_missing", rows.size(),
-                connection_.exec(sql::delete_staged(table, " = -1")).affected());
+                by_array ? delete_listed(table, rows) : delete_staged(table, rows));
     }
-    by_pattern(change.updates, [&](std::uint32_t pattern, std::span<const NetRow> rows) {
+    by_pattern(table, change.updates, [&](std::uint32_t pattern, std::span<const NetRow> rows) {
         const auto& columns = table.patterns[pattern].columns;
         const auto set = sql::to_set(table, columns, table.primary());
         if (set.empty()) return;
@@ -145,29 +156,38 @@ void Writer::set_wise(const TableChange& change) {
             static_cast<std::int64_t>(rows.size()))
             throw TryNext("an update's row is missing");
     });
-    by_pattern(change.inserts, [&](std::uint32_t pattern, std::span<const NetRow> rows) {
-        std::vector<NetRow> sorted(rows.begin(), rows.end());
-        const std::uint32_t first = table.primary().columns[0];
-        if (table.columns[first].sort)  // neighbours in the index: fewer pages touched
-            std::sort(sorted.begin(), sorted.end(), [&](const NetRow& a, const NetRow& b) {
-                return a.row[first].text() < b.row[first].text();
-            });
+    by_pattern(table, change.inserts, [&](std::uint32_t pattern, std::span<const NetRow> rows) {
         const auto& columns = table.patterns[pattern].columns;
         copy("COPY " + table.name + " (" + sql::list(table, columns) + ") FROM STDIN", "", columns,
-             sorted);
+             rows);
     });
+}
+
+std::int64_t Writer::delete_staged(const Table& table, std::span<const NetRow> rows) {
+    stage(table, deleted_tag, table.primary().columns, rows);
+    return connection_.exec(sql::delete_staged(table, " = -1")).affected();
+}
+
+// A key of one column needs no staging table.
+std::int64_t Writer::delete_listed(const Table& table, std::span<const NetRow> rows) {
+    const std::uint32_t column = table.primary().columns[0];
+    buffer_ = "{";
+    for (const NetRow& r : rows) {
+        if (buffer_.size() > 1) buffer_ += ',';
+        append_array_element(buffer_, r.row[column].text());
+    }
+    buffer_ += '}';
+    return execute(table, "d*", {buffer_}, [&] { return sql::delete_listed(table); });
 }
 
 void Writer::replace(const TableChange& change) {
     const Table& table = *change.table;
     clear_staging(table);
-    std::vector<NetRow> gone;
-    for (const Field* f : change.deletes) gone.push_back({f, 0});
-    stage(table, deleted_tag, table.primary().columns, gone);
+    stage(table, deleted_tag, table.primary().columns, keys_of(table, change.deletes));
     const auto update_tag = [](std::uint32_t pattern) { return std::int64_t{2} * pattern; };
     const auto insert_tag = [](std::uint32_t pattern) { return std::int64_t{2} * pattern + 1; };
 
-    by_pattern(change.updates, [&](std::uint32_t pattern, std::span<const NetRow> rows) {
+    by_pattern(table, change.updates, [&](std::uint32_t pattern, std::span<const NetRow> rows) {
         const Table::Pattern p = table.patterns[pattern];
         stage(table, update_tag(pattern), p.columns, rows);
         if (p.absent.empty()) return;
@@ -177,7 +197,7 @@ void Writer::replace(const TableChange& change) {
             throw NeedCopy("an update without all columns found no row in " + table.name,
                            {table.prefix});
     });
-    by_pattern(change.inserts, [&](std::uint32_t pattern, std::span<const NetRow> rows) {
+    by_pattern(table, change.inserts, [&](std::uint32_t pattern, std::span<const NetRow> rows) {
         stage(table, insert_tag(pattern), table.patterns[pattern].columns, rows);
     });
 
@@ -186,10 +206,10 @@ void Writer::replace(const TableChange& change) {
     if (found > expected) conflicts_["insert_exists"] += found - expected;
     if (found < expected) conflicts_["row_missing"] += expected - found;
 
-    by_pattern(change.updates, [&](std::uint32_t pattern, std::span<const NetRow>) {
+    by_pattern(table, change.updates, [&](std::uint32_t pattern, std::span<const NetRow>) {
         connection_.exec(sql::insert_staged(table, table.patterns[0].columns, update_tag(pattern)));
     });
-    by_pattern(change.inserts, [&](std::uint32_t pattern, std::span<const NetRow>) {
+    by_pattern(table, change.inserts, [&](std::uint32_t pattern, std::span<const NetRow>) {
         connection_.exec(
             sql::insert_staged(table, table.patterns[pattern].columns, insert_tag(pattern)));
     });

@@ -67,6 +67,9 @@ class Writer {
     void move_one(const Event& event, const Key& key, Mode mode);
     std::int64_t delete_one(const Table& table, const Key& key, const Field* names);
 
+    std::int64_t delete_staged(const Table& table, std::span<const NetRow> rows);
+    std::int64_t delete_listed(const Table& table, std::span<const NetRow> rows);
+
     void clear_staging(const Table& table);
     void stage(const Table& table, std::int64_t tag, const std::vector<std::uint32_t>& columns,
                std::span<const NetRow> rows);

@@ -77,6 +77,13 @@ std::string delete_staged(const Table& table, const std::string& tag_condition) 
            (tag_condition.empty() ? "" : " AND s." + tag_column(table) + tag_condition);
 }
 
+std::string delete_listed(const Table& table) {
+    const Key& key = table.primary();
+    const Column& c = table.columns[key.columns[0]];
+    return "DELETE FROM " + table.name + " AS t WHERE t." + c.quoted + " " + key.equals[0] +
+           " ANY ($1::" + c.cast + "[])";
+}
+
 std::string update_staged(const Table& table, const Columns& set, std::int64_t tag) {
     std::string assignments;
     for (std::uint32_t c : set) {

@@ -26,6 +26,8 @@ std::string match_params(const Table& table, const Key& key, std::size_t first);
 Columns to_set(const Table& table, const Columns& columns, const Key& key);
 
 std::string delete_staged(const Table& table, const std::string& tag_condition);
+// $1: an array of keys, which have one column.
+std::string delete_listed(const Table& table);
 std::string update_staged(const Table& table, const Columns& set, std::int64_t tag);
 std::string fill_staged(const Table& table, const Columns& absent, std::int64_t tag);
 std::string insert_staged(const Table& table, const Columns& columns, std::int64_t tag);

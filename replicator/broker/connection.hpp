@@ -33,8 +33,9 @@ using Headers = std::map<std::string, HeaderValue, std::less<>>;
 
 struct Properties {
     std::string content_type;
-    std::string message_id;       // at most 255 bytes
-    std::uint64_t timestamp = 0;  // seconds since 1970; 0: none
+    std::string content_encoding;  // "": as it is
+    std::string message_id;        // at most 255 bytes
+    std::uint64_t timestamp = 0;   // seconds since 1970; 0: none
     bool persistent = true;
     Headers headers;  // a vector<string> becomes an array of longstr (CC)
 };

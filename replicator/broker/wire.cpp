@@ -53,6 +53,10 @@ amqp_basic_properties_t from_properties(const Properties& properties, const Tabl
         raw._flags |= AMQP_BASIC_CONTENT_TYPE_FLAG;
         raw.content_type = bytes(properties.content_type);
     }
+    if (!properties.content_encoding.empty()) {
+        raw._flags |= AMQP_BASIC_CONTENT_ENCODING_FLAG;
+        raw.content_encoding = bytes(properties.content_encoding);
+    }
     if (!properties.message_id.empty()) {
         raw._flags |= AMQP_BASIC_MESSAGE_ID_FLAG;
         raw.message_id = bytes(properties.message_id);
@@ -115,6 +119,8 @@ std::optional<HeaderValue> to_header(const amqp_field_value_t& v) {
 Properties to_properties(const amqp_basic_properties_t& raw) {
     Properties p;
     if (raw._flags & AMQP_BASIC_CONTENT_TYPE_FLAG) p.content_type = to_string(raw.content_type);
+    if (raw._flags & AMQP_BASIC_CONTENT_ENCODING_FLAG)
+        p.content_encoding = to_string(raw.content_encoding);
     if (raw._flags & AMQP_BASIC_MESSAGE_ID_FLAG) p.message_id = to_string(raw.message_id);
     if (raw._flags & AMQP_BASIC_TIMESTAMP_FLAG) p.timestamp = raw.timestamp;
     p.persistent = (raw._flags & AMQP_BASIC_DELIVERY_MODE_FLAG) &&

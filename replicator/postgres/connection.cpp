@@ -311,6 +311,17 @@ Result Connection::execute(const std::string& name, const std::vector<Param>& pa
                                 nullptr, nullptr, 0));
 }
 
+namespace {
+
+constexpr const char* wal_end_sql =
+    "SELECT pg_catalog.pg_current_wal_insert_lsn(), pg_catalog.pg_current_wal_flush_lsn()";
+
+WalEnd wal_end_of(const Result& result) {
+    return {parse_lsn(result.get(0, 0)), parse_lsn(result.get(0, 1))};
+}
+
+}  // namespace
+
 void Connection::commit() {
     try {
         const Result result = exec("COMMIT");
@@ -321,6 +332,32 @@ void Connection::commit() {
         if (ok()) throw;
         throw Error(Remedy::in_doubt, e.sqlstate(), std::string("COMMIT: ") + e.what());
     }
+}
+
+WalEnd Connection::commit_and_look() {
+    std::string tag;
+    WalEnd end;
+    try {
+        if (PQsendQuery(connection_.get(), (std::string("COMMIT; ") + wal_end_sql).c_str()) != 1)
+            no_connection(connection_.get(), "");
+        // All are read before one is looked at: the connection stays usable after an ERROR.
+        std::vector<Result> results;
+        while (PGresult* next = PQgetResult(connection_.get())) results.emplace_back(next);
+        for (Result& each : results) {
+            const Result result = check(std::move(each));
+            if (tag.empty()) tag = PQcmdStatus(result.raw());
+            if (result.rows() == 1) end = wal_end_of(result);
+        }
+    } catch (const Error& e) {
+        if (ok()) throw;
+        throw Error(Remedy::in_doubt, e.sqlstate(), std::string("COMMIT: ") + e.what());
+    }
+    if (tag != "COMMIT") throw Error(Remedy::retry, "25P02", "COMMIT rolled the transaction back");
+    return end;
+}
+
+WalEnd Connection::wal_end() {
+    return wal_end_of(exec(wal_end_sql));
 }
 
 void Connection::copy_begin(const std::string& sql) {

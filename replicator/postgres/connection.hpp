@@ -74,6 +74,10 @@ class Result {
 
 using Param = std::optional<std::string_view>;  // nullopt is NULL
 
+struct WalEnd {
+    std::uint64_t inserted = 0, flushed = 0;
+};
+
 class Connection {
   public:
     // Connects without blocking longer than `timeout`, or beyond a request to stop; sets
@@ -102,6 +106,9 @@ class Connection {
     Result execute(const std::string& name, const std::vector<Param>& params);
     // COMMIT; a lost connection throws Error{in_doubt}.
     void commit();
+    // The same, then where the server's WAL ends and how far it is on disk: one round trip.
+    WalEnd commit_and_look();
+    WalEnd wal_end();
 
     // COPY ... FROM STDIN / TO STDOUT and CopyBoth.
     void copy_begin(const std::string& sql);  // COPY_IN

@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <utility>
 
+#include "broker/compression.hpp"
 #include "broker/names.hpp"
 #include "relay/wire.hpp"
 #include "relay/witness.hpp"
@@ -20,6 +21,7 @@ using namespace std::chrono_literals;
 
 // In flight at most: enough to keep the broker busy, little to send again. One message always goes.
 constexpr std::size_t window_messages = 64;
+constexpr std::size_t worth_compressing = 1024;
 constexpr std::size_t window_bytes = 2 * 1024 * 1024;
 // Two AMQP heartbeats: beyond, the broker does not read (a memory or disk alarm) and rabbitmq-c's
 // publish would wait for ever.
@@ -229,9 +231,16 @@ void Publisher::publish_ready() {
 }
 
 void Publisher::publish(const Message& message) {
+    auto properties = properties_of(message);
+    std::string compressed;
+    if (settings_.compress && message.body.size() >= worth_compressing) {
+        compressed = broker::compress_lz4(message.body);
+        properties.content_encoding = broker::lz4_encoding;
+    }
+    const std::string_view body = compressed.empty() ? std::string_view(message.body) : compressed;
     const Watchdog::Guard guard(watchdog_);
-    const std::uint64_t tag = connection_->publish(broker::event_exchange, message.routing_key,
-                                                   true, properties_of(message), message.body);
+    const std::uint64_t tag =
+        connection_->publish(broker::event_exchange, message.routing_key, true, properties, body);
     ledger_.published(tag);
 }
 

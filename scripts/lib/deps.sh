@@ -3,13 +3,13 @@
 
 CQRS_BUILD_PACKAGES=(
     g++ make cmake ninja-build pkg-config curl ca-certificates
-    libpq-dev librabbitmq-dev libsimdjson-dev libcli11-dev libspdlog-dev libfmt-dev
+    libpq-dev librabbitmq-dev liblz4-dev libsimdjson-dev libcli11-dev libspdlog-dev libfmt-dev
     libcpp-httplib-dev prometheus-cpp-dev libgtest-dev
     rabbitmq-server python3 python3-pika
 )
-CQRS_CHECK_PACKAGES=(perl libipc-run-perl clang-format shellcheck libasan8 libubsan1)
+CQRS_CHECK_PACKAGES=(perl libipc-run-perl clang-format shellcheck libasan8 libubsan1 valgrind)
 CQRS_CHAOS_PACKAGES=(python3-psycopg2)
-CQRS_BENCH_PACKAGES=(python3-psycopg2 gnuplot-nox)
+CQRS_BENCH_PACKAGES=(python3-psycopg2 gnuplot-nox libbenchmark-dev)
 # And for the Postgres that is used; what is not there is left out.
 CQRS_BENCH_PEERS=(wal2json pglogical)
 

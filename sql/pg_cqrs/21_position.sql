@@ -52,6 +52,7 @@ COMMENT ON COLUMN cqrs.position.committed_at IS 'When it was committed on the pr
 COMMENT ON COLUMN cqrs.position.applied_at IS 'When it was applied here';
 COMMENT ON COLUMN cqrs.position.received IS 'Last event that is applied or waits in cqrs.spool; NULL if none waits';
 COMMENT ON TABLE cqrs.spool IS 'Messages of a transaction that is too large for memory, until its last one is here';
+COMMENT ON COLUMN cqrs.spool.body IS 'The message''s JSON array, as an LZ4 frame';
 COMMENT ON COLUMN cqrs.spool.lsn IS 'Header cqrs-lsn: where its last transaction ends in the primary''s WAL';
 COMMENT ON COLUMN cqrs.spool.more IS 'Header cqrs-more: its last transaction goes on in the next message';
 COMMENT ON TABLE cqrs.incidents IS 'Gaps, new epochs, resynchronisations: what went wrong and how it was healed';

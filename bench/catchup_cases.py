@@ -1,0 +1,138 @@
+"""Cases of catch-up: inserts, changes, several replicas, memory."""
+
+import argparse
+
+from catchup import best_native
+from catchup import run as catch_up
+from comparison import compare, in_turns, median_cpu
+from native import Native
+from ours import Ours
+from pglogical import Pglogical
+from sizes import scaled, show
+from workloads import Delete, Insert, Mix, Shape, Update
+
+
+def compare_rates(case, workload, peer, ours, theirs, more=""):
+    """Of runs of catch_up()."""
+    return compare(
+        case,
+        peer,
+        [(a["rate"], b["rate"]) for a, b in zip(ours, theirs)],
+        "rows/s",
+        text=workload.text + more,
+        ours_cpu=median_cpu(ours),
+        theirs_cpu=median_cpu(theirs),
+    )
+
+
+def beside_native(rig, options, case, workload, replicas=1, lz4=False):
+    """pg_cqrs and native in turns; lz4: pg_cqrs once more with compressed messages."""
+    binary = True
+    if replicas == 1:  # the better of its settings for this workload, tried once each
+        binary = best_native(lambda choice: Native(rig, binary=choice), workload)
+    sides = [
+        lambda: catch_up(Ours(rig, replicas), workload),
+        lambda: catch_up(Native(rig, replicas, binary), workload),
+    ]
+    if lz4:
+        sides.append(lambda: catch_up(Ours(rig, replicas, "lz4"), workload))
+    ours, theirs, *compressed = zip(*in_turns(options.pairs, *sides, show=show))
+    peer = f"native, binary {'on' if binary else 'off'}"
+    results = [compare_rates(case, workload, peer, ours, theirs)]
+    for runs in compressed:
+        results.append(
+            compare_rates(case, workload, peer, runs, theirs, "; relay with --compress lz4")
+        )
+    return results
+
+
+def beside_pglogical(rig, options, case, workload):
+    runs = in_turns(
+        options.pairs,
+        lambda: catch_up(Ours(rig), workload),
+        lambda: catch_up(Pglogical(rig), workload),
+        show=show,
+    )
+    return [compare_rates(case, workload, "pglogical", *zip(*runs))]
+
+
+def fewer(options):
+    return argparse.Namespace(**{**vars(options), "pairs": max(1, options.pairs // 2)})
+
+
+def insert_case(name, size, per_transaction, all_shapes):
+    """per_transaction 0: all in one. all_shapes: other tables too, also without --full."""
+
+    def case(rig, options):
+        count = scaled(options, *size)
+        each = per_transaction or count
+
+        def workload(shape):
+            return Insert(shape, count, each, f"{count:,} inserts, {each:,} a transaction")
+
+        results = beside_native(rig, options, name, workload(Shape()), lz4=all_shapes)
+        if rig.pglogical_primary:
+            results += beside_pglogical(rig, fewer(options), name, workload(Shape()))
+        if all_shapes or options.full:
+            for shape in (Shape("uuid7"), Shape("bigint"), Shape("bigint", wide=True)):
+                results += beside_native(rig, fewer(options), name, workload(shape))
+        return results
+
+    return case
+
+
+def change_case(name, kind, size, per_transaction, text):
+    def case(rig, options):
+        count = scaled(options, *size)
+        workload = kind(
+            Shape(), count, per_transaction, f"{count:,} {text}, {per_transaction:,} a transaction"
+        )
+        return beside_native(rig, options, name, workload)
+
+    return case
+
+
+def replicas_case(number):
+    def case(rig, options):
+        count = scaled(options, 60_000, 300_000)
+        text = f"to the last of {number} replicas: {count:,} inserts, 1,000 a transaction"
+        workload = Insert(Shape(), count, 1000, text)
+        return beside_native(rig, options, f"replicas-{number}", workload, number, lz4=number == 8)
+
+    return case
+
+
+def memory_case(rig, options):
+    results = []
+    many, large = scaled(options, 1_500_000, 10_000_000), scaled(options, 1_000_000, 5_000_000)
+    for count, each in ((many, 1000), (large, large)):
+        workload = Insert(Shape("bigint"), count, each, f"{count:,} inserts, {each:,} a transaction")
+        found = catch_up(Ours(rig), workload, limit=900)["rss"]
+        for stage in ("relay", "applier"):
+            results.append(
+                compare(
+                    "memory",
+                    f"limit of the {stage}",
+                    [(found[stage] / 1e6, 128.0)],
+                    "MB peak RSS",
+                    smaller_is_better=True,
+                    text=workload.text,
+                )
+            )
+    return results
+
+
+INSERTS = {
+    "insert-one-transaction": insert_case("insert-one-transaction", (500_000, 1_000_000), 0, False),
+    "insert-1000x1000": insert_case("insert-1000x1000", (400_000, 1_000_000), 1000, True),
+    "insert-single-row": insert_case("insert-single-row", (100_000, 100_000), 1, False),
+}
+CHANGES = {
+    "update": change_case("update", Update, (200_000, 300_000), 1000, "updates"),
+    "delete": change_case("delete", Delete, (200_000, 300_000), 1000, "deletes"),
+    "mix-hot-keys": change_case(
+        "mix-hot-keys", Mix, (200_000, 300_000), 100, "changes, 1,000 of 100,000 rows are hot"
+    ),
+}
+REPLICAS = {f"replicas-{number}": replicas_case(number) for number in (2, 4, 8)}
+MEMORY = {"memory": memory_case}
