@@ -21,10 +21,13 @@ struct CommandHelp {
     const char* name;
     const char* help;
 };
-constexpr std::array<CommandHelp, 7> commands = {{
+constexpr std::array<CommandHelp, 9> commands = {{
     {Command::relay, "relay", "primary to broker: publish every committed change as CloudEvents"},
     {Command::apply, "apply", "broker to one replica: apply the events to its tables"},
     {Command::run, "run", "relay and apply in one process, for small set-ups"},
+    {Command::add_replica, "add-replica", "join a replica: queues, tables, first copy"},
+    {Command::remove_replica, "remove-replica",
+     "take a replica's queues, registration and positions away"},
     {Command::status, "status", "show positions and lag of primary, broker and replica"},
     {Command::tail, "tail", "print events as they pass, one JSON a line"},
     {Command::doctor, "doctor", "check all sides and say how to mend what is wrong"},
@@ -119,7 +122,7 @@ std::string top_help() {
     std::string text =
         "cqrs-replicator: carries committed changes of a Postgres primary through RabbitMQ into "
         "Postgres replicas.\n\nUsage: cqrs-replicator COMMAND [OPTIONS]\n\nCommands:\n";
-    for (const auto& c : commands) text += fmt::format("  {:<8} {}\n", c.name, c.help);
+    for (const auto& c : commands) text += fmt::format("  {:<14} {}\n", c.name, c.help);
     text +=
         "\ncqrs-replicator COMMAND --help explains the settings of a command. A setting is a flag, "
         "an\nenvironment variable or a line of the TOML file of --config FILE (CQRS_CONFIG), in "
@@ -148,8 +151,8 @@ Invocation parse_command_line(int argc, char** argv) {
                                       [&](const CommandHelp& c) { return first == c.name; });
     if (chosen == commands.end()) {
         throw ConfigError(fmt::format(
-            "{}; expected relay, apply, run, status, tail, doctor or verify. See cqrs-replicator "
-            "--help",
+            "{}; expected relay, apply, run, add-replica, remove-replica, status, tail, doctor or "
+            "verify. See cqrs-replicator --help",
             first.empty() ? "no command given"
                           : fmt::format("\"{}\" is not a command", redact(std::string(first)))));
     }
@@ -177,6 +180,10 @@ Invocation parse_command_line(int argc, char** argv) {
             ->type_name("NAME")
             ->allow_extra_args(false);
     }
+    const bool names_replica =
+        chosen->command == Command::add_replica || chosen->command == Command::remove_replica;
+    std::string replica;
+    if (names_replica) app.add_option("replica", replica, "the replica's name")->type_name("NAME");
 
     try {
         app.parse(argc - 1, argv + 1);
@@ -192,7 +199,9 @@ Invocation parse_command_line(int argc, char** argv) {
 
     std::vector<const Setting*> open;  // given neither as a flag nor in the environment
     for (const auto& [setting, option] : options) {
-        if (option->count() == 0) {
+        if (setting->key == "name" && !replica.empty()) {
+            store(*setting, replica, "the replica's name", settings);
+        } else if (option->count() == 0) {
             open.push_back(setting);
         } else {
             store(*setting, option->results().front(), named(*setting), settings);
@@ -203,6 +212,10 @@ Invocation parse_command_line(int argc, char** argv) {
         const auto file = read_config_file(config);
         std::erase_if(open, [&](const Setting* s) { return file.contains(s->key); });
     }
+    if (names_replica && replica.empty() &&
+        std::any_of(open.begin(), open.end(), [](const Setting* s) { return s->key == "name"; }))
+        throw ConfigError(fmt::format("{} needs the replica's name: cqrs-replicator {} NAME",
+                                      chosen->name, chosen->name));
     check_required(chosen->command, chosen->name, open);
     check_together(settings);
     if (chosen->command == Command::tail && settings.types.empty()) settings.types = {"#"};

@@ -29,6 +29,11 @@ struct Settings {
     int prefetch = 256;               // --prefetch, unacknowledged messages per topic
     std::chrono::milliseconds heartbeat{1000};  // --heartbeat
     bool auto_resync = true;                    // --no-auto-resync clears it
+    std::size_t jobs = 2;                       // --jobs, tables or parts of them copied at once
+    bool create_tables = false;                 // --create-tables: what the replica lacks is made
+    bool bar = false;                 // draw copies on the terminal; `add-replica` sets it
+    bool init = false;                // --init of `apply`: add-replica first
+    std::vector<std::string> topics;  // --topics of `add-replica`; empty: all that are published
     bool all_origins = false;         // --all-origins: also relay changes that came by replication
     std::string log_level = "info";   // --log-level trace|debug|info|warn|error
     bool json = false;                // --json of `status`
@@ -38,7 +43,7 @@ struct Settings {
     bool repair = false;              // --repair of `verify`
 };
 
-enum class Command { relay, apply, run, status, tail, doctor, verify };
+enum class Command { relay, apply, run, add_replica, remove_replica, status, tail, doctor, verify };
 
 // A setting that is missing, malformed or unknown. The text names it (flag and variable), says what
 // is expected and carries no secret; main() prints it and exits with status 2.

@@ -21,6 +21,8 @@
 #include "apply/apply.hpp"
 #include "config.hpp"
 #include "relay/relay.hpp"
+#include "replica/add.hpp"
+#include "replica/remove.hpp"
 #include "stop.hpp"
 #include "verify/verify.hpp"
 
@@ -95,7 +97,11 @@ int serve(const cqrs::Invocation& invocation, cqrs::Stop& stop) {
     // Bound before any part starts: a port in use is an error at once, not a service half there.
     AdminHttp http(settings, metrics, health);
     const Part relay = [&] { return run_relay(settings, stop, metrics, health); };
-    const Part apply = [&] { return run_apply(settings, stop, metrics, health); };
+    const Part apply = [&] {
+        if (settings.init && !init_replica(settings, stop, metrics))
+            return stop.requested() ? 0 : 1;
+        return run_apply(settings, stop, metrics, health);
+    };
     switch (invocation.command) {
         case Command::relay:
             return guarded("relay", relay);
@@ -116,6 +122,13 @@ int dispatch(const cqrs::Invocation& invocation, cqrs::Stop& stop) {
             return cqrs::run_doctor(invocation.settings);
         case cqrs::Command::verify:
             return cqrs::run_verify(invocation.settings, stop);
+        case cqrs::Command::add_replica: {
+            cqrs::Metrics metrics;
+            cqrs::Health health;
+            return cqrs::add_replica(invocation.settings, stop, metrics, health);
+        }
+        case cqrs::Command::remove_replica:
+            return cqrs::remove_replica(invocation.settings);
         default:
             return serve(invocation, stop);
     }

@@ -19,8 +19,9 @@ namespace {
 constexpr unsigned relay = mask(Command::relay), apply = mask(Command::apply),
                    run = mask(Command::run), status = mask(Command::status),
                    tail = mask(Command::tail), doctor = mask(Command::doctor),
-                   verify = mask(Command::verify);
-constexpr unsigned all = relay | apply | run | status | tail | doctor;
+                   verify = mask(Command::verify), add = mask(Command::add_replica),
+                   remove = mask(Command::remove_replica);
+constexpr unsigned all = relay | apply | run | status | tail | doctor | add | remove;
 constexpr std::size_t kB = 1024, MB = 1024 * 1024;
 
 // "64kB" with units {kB, 1024}: digits, then one of the units or nothing.
@@ -133,6 +134,18 @@ std::string store_replica(const std::string& text, Settings& settings) {
     return {};
 }
 
+std::string store_topics(const std::string& text, Settings& settings) {
+    std::vector<std::string> topics;
+    for (std::size_t from = 0, to = 0; to != std::string::npos; from = to + 1) {
+        to = text.find(',', from);
+        topics.push_back(text.substr(from, to == std::string::npos ? to : to - from));
+        if (topics.back().empty() || !made_of(topics.back(), "_-", true))
+            return "topics, the first words of prefixes, separated by commas";
+    }
+    settings.topics = std::move(topics);
+    return {};
+}
+
 std::string store_listen(const std::string& text, Settings& settings) {
     try {
         settings.listen = parse_listen(text) ? text : "";
@@ -197,15 +210,15 @@ const std::vector<Setting>& all_settings() {
         {"database-url", "DATABASE_URL", "URL",
          "the primary, as libpq takes it (relay, run: required; apply: for initial copies and "
          "resynchronisation)",
-         "", relay | apply | run | status | doctor | verify, relay | run | verify, true,
-         database(&S::database_url)},
+         "", relay | apply | run | status | doctor | verify | add | remove,
+         relay | run | verify | add, true, database(&S::database_url)},
         {"replica-database-url", "REPLICA_DATABASE_URL", "URL",
          "the replica, as libpq takes it (apply, run: required)", "",
-         apply | run | status | doctor | verify, apply | run | verify, true,
+         apply | run | status | doctor | verify | add | remove, apply | run | verify | add, true,
          database(&S::replica_database_url)},
         {"broker-url", "RABBITMQ_BROKER_URL", "URL[,URL...]",
          "RabbitMQ, amqp:// or amqps://; several are tried in turn", "", all,
-         relay | apply | run | tail, true, store_broker},
+         relay | apply | run | tail | add | remove, true, store_broker},
         {"broker-cacert", "RABBITMQ_CACERT", "FILE", "certificate authorities (PEM) for amqps://",
          "the system's", all, 0, false, store_cacert},
         {"listen", "CQRS_LISTEN", "HOST:PORT",
@@ -213,10 +226,20 @@ const std::vector<Setting>& all_settings() {
          relay | apply | run, 0, false, store_listen},
         {"slot", "CQRS_SLOT", "NAME",
          "replication slot of the relay, which makes it if it is not there", "cqrs",
-         relay | apply | run | status | doctor, 0, false, store_slot},
+         relay | apply | run | status | doctor | add, 0, false, store_slot},
         {"name", "CQRS_NAME", "NAME",
          "the replica's name, part of its queues' names: one for each replica", "replica",
-         apply | run | status | doctor, 0, false, store_replica},
+         apply | run | status | doctor | add | remove, 0, false, store_replica},
+        {"topics", "CQRS_TOPICS", "A,B",
+         "subscribe these topics; by default all that are published", "", apply | add, 0, false,
+         store_topics},
+        {"create-tables", "CQRS_CREATE_TABLES", "",
+         "make the tables that the replica lacks from the primary's definition", "", apply | add, 0,
+         false, flag(&S::create_tables)},
+        {"jobs", "CQRS_JOBS", "N", "tables, or parts of large ones, that are copied at once", "2",
+         apply | add, 0, false, number(&S::jobs, 1, 64)},
+        {"init", "CQRS_INIT", "", "do what add-replica does first", "", apply, 0, false,
+         flag(&S::init)},
         {"batch-bytes", "CQRS_BATCH_BYTES", "SIZE", "a message is closed at this size", "64kB",
          relay | run, 0, false, size(&S::batch_bytes, kB, 16 * MB)},
         {"max-batch", "CQRS_MAX_BATCH", "N",
@@ -234,14 +257,14 @@ const std::vector<Setting>& all_settings() {
         {"all-origins", "CQRS_ALL_ORIGINS", "",
          "also relay changes that came to the primary by replication", "", relay | run, 0, false,
          flag(&S::all_origins)},
-        {"prefetch", "CQRS_PREFETCH", "N", "unacknowledged messages per topic", "256", apply | run,
-         0, false, number(&S::prefetch, 1, 65535)},
+        {"prefetch", "CQRS_PREFETCH", "N", "unacknowledged messages per topic", "256",
+         apply | run | add, 0, false, number(&S::prefetch, 1, 65535)},
         {"apply-batch", "CQRS_APPLY_BATCH", "N",
-         "events written in one transaction of the replica, about", "10000", apply | run, 0, false,
-         number(&S::apply_batch, 1, 1'000'000)},
+         "events written in one transaction of the replica, about", "10000", apply | run | add, 0,
+         false, number(&S::apply_batch, 1, 1'000'000)},
         {"memory", "CQRS_MEMORY", "SIZE",
          "what a transaction may hold per topic before it goes to a spool table on the replica",
-         "64MB", apply | run, 0, false, size(&S::memory, MB, 64 * 1024 * MB)},
+         "64MB", apply | run | add, 0, false, size(&S::memory, MB, 64 * 1024 * MB)},
         {"no-auto-resync", "CQRS_NO_AUTO_RESYNC", "",
          "after a gap stop the topic instead of copying its tables again", "", apply | run, 0,
          false, flag(&S::auto_resync, false)},

@@ -79,6 +79,32 @@ void read_relay(postgres::Connection& connection, StatusReport& report) {
     }
 }
 
+void read_replicas(postgres::Connection& connection, StatusReport& report) {
+    // A role that sees the rest need not see this.
+    if (!connection
+             .exec("SELECT coalesce(has_table_privilege(to_regclass('cqrs.replica_status'), "
+                   "'SELECT'), false)")
+             .get_bool(0, 0))
+        return;
+    const auto result = connection.exec(
+        "SELECT name, topic, state, sequence, lag_events, (extract(epoch FROM lag) * "
+        "1000)::bigint, queue_messages, (extract(epoch FROM clock_timestamp() - seen_at) * "
+        "1000)::bigint FROM cqrs.replica_status ORDER BY name, topic");
+    for (int i = 0; i < result.rows(); ++i) {
+        KnownReplica r{text(result, i, 0),
+                       text(result, i, 1),
+                       text(result, i, 2),
+                       int_or_null(result, i, 3),
+                       int_or_null(result, i, 4),
+                       int_or_null(result, i, 6),
+                       {},
+                       0};
+        if (const auto lag = int_or_null(result, i, 5)) r.lag_seconds = double(*lag) / 1000;
+        r.seen = double(result.get_int(i, 7)) / 1000;
+        report.replicas.push_back(std::move(r));
+    }
+}
+
 void read_primary(const Settings& settings, StatusReport& report) {
     auto& primary = report.primary;
     primary.slot_name = settings.slot;
@@ -89,6 +115,7 @@ void read_primary(const Settings& settings, StatusReport& report) {
         primary.where = where(connection);
         read_slot(connection, primary);
         read_relay(connection, report);
+        read_replicas(connection, report);
     } catch (const postgres::Error& e) {
         primary.error = explain(e);
     }

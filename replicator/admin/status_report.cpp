@@ -147,6 +147,28 @@ void write_topic(JsonWriter& json, const StatusReport& report, const std::string
     json.end_array().end_object();
 }
 
+// An applier reports every ten seconds at the least.
+constexpr double silence = 60;
+
+void write_known(JsonWriter& json, const KnownReplica& replica) {
+    json.begin_object().member("name", replica.name).member("topic", replica.topic);
+    json.member("state", replica.state).member("sequence", replica.sequence);
+    json.member("lag_events", replica.lag_events).member("lag_seconds", replica.lag_seconds);
+    json.member("queue_messages", replica.queue_messages);
+    json.member("seen_seconds_ago", replica.seen).end_object();
+}
+
+std::string known_replicas(const std::vector<KnownReplica>& replicas) {
+    std::vector<Row> rows = {
+        {"REPLICA", "TOPIC", "APPLIED", "LAG", "SECONDS", "QUEUE", "SEEN", "STATE"}};
+    for (const auto& r : replicas)
+        rows.push_back({r.name, r.topic, or_dash(r.sequence), or_dash(r.lag_events),
+                        r.lag_seconds ? fmt::format("{:.1f}", *r.lag_seconds) : "-",
+                        or_dash(r.queue_messages), fmt::format("{:.0f} s ago", r.seen),
+                        r.seen > silence ? "GONE" : r.state});
+    return aligned(rows);
+}
+
 }  // namespace
 
 std::string human_bytes(std::int64_t bytes) {
@@ -202,6 +224,13 @@ std::vector<std::string> StatusReport::problems() const {
                                         *replica.name, replica.expected_name));
         }
     }
+    for (const auto& r : replicas) {
+        if (r.seen <= silence) continue;
+        found.push_back(fmt::format(
+            "replica {} has not reported for {:.0f} s; {} messages of topic {} wait for it. If it "
+            "does not come back: cqrs-replicator remove-replica {}",
+            r.name, r.seen, or_dash(r.queue_messages), r.topic, r.name));
+    }
     for (const auto& [name, topic] : topics) {
         if (topic.applied && topic.applied->state == "stopped") {
             found.push_back(fmt::format("topic {} is stopped: {}", name, topic.applied->error));
@@ -241,6 +270,7 @@ std::string to_text(const StatusReport& report) {
         }
         out += "\n" + aligned(rows);
     }
+    if (!report.replicas.empty()) out += "\n" + known_replicas(report.replicas);
     const auto problems = report.problems();
     if (!problems.empty()) out += "\n";
     for (const auto& problem : problems) out += "! " + problem + "\n";
@@ -261,6 +291,8 @@ std::string to_json(const StatusReport& report) {
     write_replica(json, report.replica);
     json.key("topics").begin_array();
     for (const auto& [name, topic] : report.topics) write_topic(json, report, name, topic);
+    json.end_array().key("replicas").begin_array();
+    for (const auto& r : report.replicas) write_known(json, r);
     json.end_array().end_object();
     return json.str() + "\n";
 }

@@ -66,8 +66,17 @@ struct TopicStatus {
     std::vector<PrefixStatus> prefixes;  // subscribed on the replica
 };
 
+// As its applier reported to the primary: cqrs.replica_status.
+struct KnownReplica {
+    std::string name, topic, state;
+    std::optional<std::int64_t> sequence, lag_events, queue_messages;
+    std::optional<double> lag_seconds;
+    double seen = 0;  // seconds ago
+};
+
 struct StatusReport {
     PrimaryStatus primary;
+    std::vector<KnownReplica> replicas;
     BrokerStatus broker;
     ReplicaStatus replica;
     std::map<std::string, TopicStatus> topics;

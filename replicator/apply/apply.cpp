@@ -12,6 +12,7 @@
 #include "apply/freshness.hpp"
 #include "apply/position.hpp"
 #include "apply/replica.hpp"
+#include "apply/report.hpp"
 #include "apply/worker.hpp"
 #include "broker/names.hpp"
 
@@ -59,10 +60,13 @@ class Supervisor {
           stop_(stop),
           health_(health),
           heartbeats_(settings),
-          context_{settings, metrics, health, heartbeats_} {}
+          reports_(settings),
+          copies_(settings, metrics, settings.bar),
+          context_{settings, metrics, health, heartbeats_, copies_} {}
 
     int run() {
         heartbeats_.start();
+        reports_.start();
         Backoff backoff;
         std::string said;
         while (!stop_.requested() && !failed_) {
@@ -109,6 +113,7 @@ class Supervisor {
         while (!stop_.requested()) {
             if (steady_clock::now() >= next_look) {
                 look(connection);
+                reports_.set(report_body(connection, settings_.replica));
                 health_.set("apply", "");
                 success();
                 next_look = steady_clock::now() + std::chrono::seconds(1);
@@ -251,12 +256,14 @@ class Supervisor {
     }
 
     void shut_down() {
+        reports_.request_stop();
         heartbeats_.request_stop();  // its goodbye to the broker overlaps the workers'
         std::vector<Worker*> all;
         for (auto& [_, worker] : workers_) all.push_back(worker.get());
         stop_workers(all);
         workers_.clear();
         heartbeats_.stop();
+        reports_.stop();
         health_.remove("apply");
     }
 
@@ -265,6 +272,8 @@ class Supervisor {
     Health& health_;
     Heartbeats heartbeats_;
     Freshness freshness_;
+    Reports reports_;
+    copy::Progress copies_;
     Context context_;
     std::map<std::string, std::unique_ptr<Worker>> workers_;
     std::map<std::string, Topic> known_;

@@ -15,6 +15,7 @@
 #include "apply/heartbeat.hpp"
 #include "broker/connection.hpp"
 #include "config.hpp"
+#include "copy/progress.hpp"
 #include "postgres/connection.hpp"
 #include "stop.hpp"
 
@@ -25,6 +26,7 @@ struct Context {
     Metrics& metrics;
     Health& health;
     Heartbeats& heartbeats;
+    copy::Progress& progress;
 };
 
 // How others reach a worker: wake it, or break off what it is waiting for. Thread-safe.

@@ -104,23 +104,7 @@ void Session::open_broker() {
     open_connection();
     broker_->declare_exchanges();
     if (!position_.fresh()) find_queue();
-    auto options = broker::replica_queue_options();
-    try {
-        broker_->declare_queue(queue_, options);
-    } catch (const broker::Error& e) {
-        if (e.code() != 406) throw;
-        spdlog::warn(
-            "apply: queue {} exists with other arguments ({}): it is used as it is, but without "
-            "x-single-active-consumer and x-delivery-limit 2147483647 messages can come out of "
-            "order "
-            "or be dropped. Delete the queue while the applier runs: it is declared anew and what "
-            "is "
-            "missing is copied.",
-            queue_, e.what());
-        options.passive = true;
-        broker_->declare_queue(queue_, options);
-    }
-    broker_->bind_queue(queue_, broker::event_exchange, topic_ + ".#");
+    broker::bind_replica_queue(*broker_, queue_, topic_);
 }
 
 // A queue that was deleted took events along: a gap will show it, this gives it its name.
@@ -178,8 +162,9 @@ void Session::copy(const NeedCopy& need, bool initial) {
     for (const Subscription* s : copied)
         if (s->schema == "follow") follow(s->prefix);
     replica_->exec("BEGIN");
-    const CopyReport report = copy_snapshot(settings.database_url, *replica_, targets,
-                                            {settings.slot, need.epoch}, control_.stop);
+    const CopyReport report =
+        copy_snapshot(settings.database_url, *replica_, targets, {settings.slot, need.epoch},
+                      context_.progress, control_.stop);
     for (const Subscription* s : copied) copied_prefix(*replica_, *s, report.point);
     copied_position(*replica_, topic_, report.point, whole, report.epoch);
     if (whole) handlers_missed(*replica_, topic_, need.what());

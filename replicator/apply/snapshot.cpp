@@ -1,13 +1,12 @@
 #include "apply/snapshot.hpp"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 #include <spdlog/spdlog.h>
-
-#include <algorithm>
 
 #include "apply/errors.hpp"
 #include "apply/exported_snapshot.hpp"
+#include "copy/columns.hpp"
+#include "copy/pump.hpp"
 
 namespace cqrs::apply {
 namespace {
@@ -21,13 +20,44 @@ Error stopped() {
     return {Remedy::retry, "57014", "the copy was interrupted: the applier is stopping"};
 }
 
-struct Epoch {
-    std::int64_t number;
-    std::string reason;
-};
+// For the progress only: statistics, 0 where there are none.
+std::int64_t rows_expected(Connection& primary, const std::string& source) {
+    return primary
+        .query(
+            "SELECT coalesce(sum(greatest(reltuples, 0)), 0)::bigint FROM pg_catalog.pg_class "
+            "WHERE oid = $1::pg_catalog.regclass OR oid IN (SELECT relid FROM "
+            "pg_catalog.pg_partition_tree($1::pg_catalog.regclass) WHERE isleaf)",
+            {source})
+        .get_int(0, 0);
+}
+
+std::int64_t copy_table(Connection& primary, Connection& replica, const CopyTarget& target,
+                        const std::string& source, bool partitioned, copy::Progress& progress,
+                        const Stop& stop) {
+    hold_table(primary, source);
+    const auto list =
+        copy::column_list(copy::columns(primary, source), copy::columns(replica, target.relation),
+                          target.prefix, target.relation, target.ignore_unknown);
+    const auto shown = progress.add(target.prefix, target.relation, rows_expected(primary, source));
+    try {
+        replica.exec("DELETE FROM " + target.relation);  // not TRUNCATE: older readers keep theirs
+        primary.copy_out_begin(copy::copy_out_sql(list, source, partitioned));
+        replica.copy_begin(copy::copy_in_sql(list, target.relation));
+        const std::int64_t rows = copy::pump(primary, replica, *shown, [&] {
+            if (stop.requested()) throw stopped();
+        });
+        shown->set(copy::TableProgress::State::done);
+        return rows;
+    } catch (...) {
+        shown->set(copy::TableProgress::State::failed);
+        throw;
+    }
+}
+
+}  // namespace
 
 // The epoch that the relay's row names, as this transaction of the primary sees it.
-Epoch stream_epoch(Connection& primary, const CopyStream& stream) {
+StreamEpoch stream_epoch(Connection& primary, const CopyStream& stream) {
     Result row =
         primary.query("SELECT epoch, reason FROM cqrs.relay_state WHERE slot = $1", {stream.slot});
     if (row.rows() == 0)
@@ -43,47 +73,6 @@ Epoch stream_epoch(Connection& primary, const CopyStream& stream) {
     return {epoch, std::string(row.get(0, 1))};
 }
 
-struct Column {
-    std::string name;
-    bool generated;
-};
-
-std::vector<Column> columns(Connection& connection, const std::string& relation) {
-    Result rows = connection.query(
-        "SELECT attname, attgenerated <> '' FROM pg_catalog.pg_attribute "
-        "WHERE attrelid = $1::regclass AND attnum > 0 AND NOT attisdropped ORDER BY attnum",
-        {relation});
-    std::vector<Column> out;
-    for (int i = 0; i < rows.rows(); i++)
-        out.push_back({std::string(rows.get(i, 0)), rows.get_bool(i, 1)});
-    return out;
-}
-
-// The primary's columns that the replica stores; throws where the replica has no such column.
-std::string column_list(const std::vector<Column>& primary, const std::vector<Column>& replica,
-                        const CopyTarget& target) {
-    std::vector<std::string> names;
-    for (const Column& column : primary) {
-        auto same = [&](const Column& c) { return c.name == column.name; };
-        auto found = std::find_if(replica.begin(), replica.end(), same);
-        if (found == replica.end()) {
-            // A generated column carries nothing of its own.
-            if (column.generated || target.ignore_unknown) continue;
-            throw Error(Remedy::stop, "42703",
-                        fmt::format("table {} of the replica has no column {}", target.relation,
-                                    postgres::quote_identifier(column.name)),
-                        fmt::format("The primary's table of prefix {} has it.", target.prefix),
-                        fmt::format("On the replica: ALTER TABLE {} ADD COLUMN {} ...",
-                                    target.relation, postgres::quote_identifier(column.name)));
-        }
-        if (!found->generated) names.push_back(postgres::quote_identifier(column.name));
-    }
-    return fmt::format("{}", fmt::join(names, ", "));
-}
-
-// TRUNCATE and rewrites are not MVCC-safe: an older snapshot finds such a table empty. From here on
-// none can come; one that came between the snapshot and now shows in the table's file, which the
-// snapshot's catalog still has as it was.
 void hold_table(Connection& primary, const std::string& source) {
     primary.exec("LOCK TABLE " + source + " IN ACCESS SHARE MODE");
     const Result changed = primary.query(
@@ -99,30 +88,9 @@ void hold_table(Connection& primary, const std::string& source) {
                                 source));
 }
 
-std::int64_t copy_table(Connection& primary, Connection& replica, const CopyTarget& target,
-                        const std::string& source, bool partitioned, const Stop& stop) {
-    hold_table(primary, source);
-    const std::string list =
-        column_list(columns(primary, source), columns(replica, target.relation), target);
-    replica.exec("DELETE FROM " + target.relation);  // not TRUNCATE: older readers keep their rows
-    // A partitioned table is read through its root; an inheritance parent's children are tables of
-    // their own.
-    primary.copy_out_begin(fmt::format("COPY (SELECT {} FROM {}{}) TO STDOUT", list,
-                                       partitioned ? "" : "ONLY ", source));
-    replica.copy_begin(fmt::format("COPY {} ({}) FROM STDIN", target.relation, list));
-    std::string_view row;
-    while (primary.copy_out_next(row)) {
-        replica.copy_put(row);
-        if (stop.requested()) throw stopped();
-    }
-    return replica.copy_end();
-}
-
-}  // namespace
-
 CopyReport copy_snapshot(const std::string& database_url, Connection& replica,
                          const std::vector<CopyTarget>& targets, const CopyStream& stream,
-                         const Stop& stop) {
+                         copy::Progress& progress, const Stop& stop) {
     {
         Connection primary = Connection::open(database_url, "cqrs copy");
         stream_epoch(primary, stream);  // fails before anything waits for old transactions
@@ -133,7 +101,7 @@ CopyReport copy_snapshot(const std::string& database_url, Connection& replica,
 
     CopyReport report;
     report.point = snapshot.point;
-    Epoch epoch = stream_epoch(primary, stream);
+    StreamEpoch epoch = stream_epoch(primary, stream);
     report.epoch = epoch.number;
     report.epoch_reason = std::move(epoch.reason);
     for (const CopyTarget& target : targets) {
@@ -146,7 +114,7 @@ CopyReport copy_snapshot(const std::string& database_url, Connection& replica,
             continue;
         }
         const std::int64_t rows = copy_table(primary, replica, target, std::string(found.get(0, 0)),
-                                             found.get_bool(0, 1), stop);
+                                             found.get_bool(0, 1), progress, stop);
         spdlog::info("apply: copied {} rows of {} as of {}", rows, target.prefix,
                      postgres::format_lsn(report.point));
         report.rows += rows;

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "copy/progress.hpp"
 #include "postgres/connection.hpp"
 #include "stop.hpp"
 
@@ -47,6 +48,19 @@ struct CopyReport {
 // where a table of the replica lacks a column of the primary's.
 CopyReport copy_snapshot(const std::string& database_url, postgres::Connection& replica,
                          const std::vector<CopyTarget>& targets, const CopyStream& stream,
-                         const Stop& stop);
+                         copy::Progress& progress, const Stop& stop);
+
+struct StreamEpoch {
+    std::int64_t number = 0;
+    std::string reason;  // why it began
+};
+// The epoch that the relay's row names, as this transaction of the primary sees it. Error{retry}
+// before there is one, UnknownEpoch.
+StreamEpoch stream_epoch(postgres::Connection& primary, const CopyStream& stream);
+
+// TRUNCATE and rewrites are not MVCC-safe: an older snapshot finds such a table empty. From here on
+// none can come, until the transaction ends; one that came between the snapshot and now shows in
+// the table's file, which the snapshot's catalog still has as it was: Error{retry}.
+void hold_table(postgres::Connection& primary, const std::string& source);
 
 }  // namespace cqrs::apply

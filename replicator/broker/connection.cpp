@@ -294,20 +294,22 @@ Connection Connection::open(const std::string& urls, const std::string& cacert,
 }
 
 void Connection::declare_exchanges() {
-    for (const char* exchange : {event_exchange, heartbeat_exchange}) {
-        const std::string doing = "declaring exchange " + std::string(exchange);
-        const auto declare = [&](bool passive) {
-            amqp_exchange_declare(state_->get(), channel, amqp_cstring_bytes(exchange),
-                                  amqp_cstring_bytes("topic"), passive, true, false, false,
-                                  amqp_empty_table);
-            state_->check(doing);
-        };
-        try {
-            declare(false);
-        } catch (const Error& e) {
-            if (e.code() != AMQP_ACCESS_REFUSED) throw;
-            declare(true);  // no right to create it: somebody else has to have done so
-        }
+    for (const char* exchange : {event_exchange, heartbeat_exchange}) declare_exchange(exchange);
+}
+
+void Connection::declare_exchange(const std::string& name) {
+    const std::string doing = "declaring exchange " + name;
+    const auto declare = [&](bool passive) {
+        amqp_exchange_declare(state_->get(), channel, wire::bytes(name),
+                              amqp_cstring_bytes("topic"), passive, true, false, false,
+                              amqp_empty_table);
+        state_->check(doing);
+    };
+    try {
+        declare(false);
+    } catch (const Error& e) {
+        if (e.code() != AMQP_ACCESS_REFUSED) throw;
+        declare(true);  // no right to create it: somebody else has to have done so
     }
 }
 

@@ -104,7 +104,8 @@ class Connection {
     ~Connection();
 
     // Declares durable topic exchanges; falls back to a passive declare on 403.
-    void declare_exchanges();
+    void declare_exchanges();  // of events and heartbeats
+    void declare_exchange(const std::string& name);
     // 406 (declared with other arguments) throws Error{406}: the channel is reopened, the
     // connection stays usable.
     QueueInfo declare_queue(const std::string& name, const QueueOptions& options);

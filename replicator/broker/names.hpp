@@ -16,6 +16,8 @@ inline std::string witness_queue_name(const std::string& slot) {
 inline std::string witness_key(const std::string& slot) {
     return "state." + slot;
 }
+inline constexpr const char* report_exchange =
+    "CQRS_REPLICAS";  // topic, durable; appliers tell the relay their positions; key: the replica
 inline constexpr const char* batch_content_type = "application/cloudevents-batch+json";
 
 inline constexpr const char* header_source = "cqrs-source";      // longstr
@@ -36,6 +38,10 @@ inline std::string queue_name(const std::string& replica, const std::string& top
 }
 inline std::string heartbeat_queue_name(const std::string& replica) {
     return "cqrs." + replica + ".heartbeat";  // a topic named "heartbeat" is refused by publish()
+}
+
+inline std::string report_queue_name(const std::string& slot) {
+    return "cqrs.relay." + slot;
 }
 
 }  // namespace cqrs::broker

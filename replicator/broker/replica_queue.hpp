@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "broker/connection.hpp"
@@ -19,5 +20,11 @@ inline QueueOptions replica_queue_options() {
                          {"x-consumer-timeout", std::int64_t{10} * 24 * 3600 * 1000}};
     return options;
 }
+
+// Declares it if it is not there and binds it to the topic's events.
+void bind_replica_queue(Connection& connection, const std::string& queue, const std::string& topic);
+
+// nullopt: there is no such queue.
+std::optional<QueueInfo> look_at_queue(Connection& connection, const std::string& queue);
 
 }  // namespace cqrs::broker

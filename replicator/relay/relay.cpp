@@ -6,6 +6,7 @@
 #include "relay/handoff.hpp"
 #include "relay/notifier.hpp"
 #include "relay/publisher.hpp"
+#include "relay/replicas.hpp"
 #include "relay/source.hpp"
 
 namespace cqrs {
@@ -42,6 +43,7 @@ int run_relay(const Settings& settings, Stop& stop, Metrics& metrics, Health& he
     relay::Handoff handoff(handoff_bytes);
     relay::Notifier notifier(settings, metrics, health);
     relay::Publisher publisher(settings, handoff, metrics, health);
+    const relay::Replicas replicas(settings);
     relay::Source source(settings, stop, handoff, notifier, metrics, health);
     Backoff backoff;
     std::string trouble;

@@ -181,6 +181,24 @@ TEST_F(Config, MissingSettingsAreNamed) {
     expect_named(error({"tail"}), {"--broker-url (RABBITMQ_BROKER_URL)"});
 }
 
+TEST_F(Config, AddAndRemoveReplicaNameTheReplica) {
+    env("RABBITMQ_BROKER_URL", "amqp://h/");
+    expect_named(error({"remove-replica"}), {"remove-replica needs the replica's name"});
+    EXPECT_EQ(parse({"remove-replica", "r1"}).settings.replica, "r1");
+    expect_named(error({"remove-replica", "r.1"}), {"the replica's name", "\"r.1\""});
+    expect_named(error({"add-replica", "r1"}), {"--database-url (DATABASE_URL)"});
+    env("DATABASE_URL", "dbname=db");
+    env("REPLICA_DATABASE_URL", "dbname=r");
+    const auto settings =
+        parse({"add-replica", "r1", "--topics", "shop,odd", "--create-tables", "--jobs", "3"})
+            .settings;
+    EXPECT_EQ(settings.replica, "r1");
+    EXPECT_EQ(settings.topics, (std::vector<std::string>{"shop", "odd"}));
+    EXPECT_TRUE(settings.create_tables);
+    EXPECT_EQ(settings.jobs, 3U);
+    expect_named(error({"add-replica", "r1", "--topics", "shop,"}), {"--topics (CQRS_TOPICS)"});
+}
+
 TEST_F(Config, ApplyNeedsNoPrimary) {
     env("REPLICA_DATABASE_URL", "dbname=db");
     env("RABBITMQ_BROKER_URL", "amqp://broker");

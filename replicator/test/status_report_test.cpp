@@ -77,6 +77,20 @@ TEST(StatusReport, UnreachableSidesAreShown) {
     EXPECT_EQ(report.problems().size(), 1U);
 }
 
+TEST(StatusReport, ReplicasThatAreSilentAreGone) {
+    auto report = sample();
+    report.replicas = {{"r1", "parking", "live", 12, 0, 0, 0.0, 2},
+                       {"r2", "parking", "live", 5, 7, 7, 3.5, 7200}};
+    const auto text = to_text(report);
+    EXPECT_NE(text.find("r1       parking       12    0      0.0      0     2 s ago  live\n"),
+              std::string::npos)
+        << text;
+    EXPECT_NE(text.find("7200 s ago  GONE\n"), std::string::npos) << text;
+    ASSERT_EQ(report.problems().size(), 1U);
+    EXPECT_NE(report.problems().front().find("remove-replica r2"), std::string::npos);
+    EXPECT_NE(to_json(report).find("\"lag_events\":7"), std::string::npos);
+}
+
 TEST(StatusReport, Json) {
     simdjson::dom::parser parser;
     const auto text = to_json(sample());

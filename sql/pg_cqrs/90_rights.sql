@@ -8,7 +8,8 @@ GRANT SELECT ON cqrs.publication_status, cqrs.subscription_status, cqrs.handler_
 GRANT EXECUTE ON FUNCTION cqrs.require_primary(regclass) TO PUBLIC;
 GRANT SELECT ON cqrs.published, cqrs.relay_state, cqrs.replica_identity, cqrs.subscription,
                 cqrs.subscription_state, cqrs.position, cqrs.heartbeat, cqrs.incidents, cqrs.parked,
-                cqrs.handler, cqrs.handler_state, cqrs.fence, cqrs.attached_replica TO pg_monitor;
+                cqrs.handler, cqrs.handler_state, cqrs.fence, cqrs.attached_replica,
+                cqrs.replica, cqrs.replica_status, cqrs.copy_progress, cqrs.copy_state TO pg_monitor;
 -- Whoever may connect may ask how fresh a replica is. The view shows topics and positions, no data.
 GRANT SELECT ON cqrs.freshness TO PUBLIC;
 GRANT EXECUTE ON FUNCTION cqrs.token(boolean), cqrs.wait_for(text, interval, text), cqrs.staleness(text),
