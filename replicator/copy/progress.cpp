@@ -37,7 +37,7 @@ const char* name_of(State state) {
 
 std::string grouped(std::int64_t n) {
     std::string out = std::to_string(n);
-    for (std::size_t at = out.size(); at > 3;) out.insert(at -= 3, ",");
+    for (std::size_t at = out.size(); at > 3;) out.insert(at -= 3, 1, ',');
     return out;
 }
 
@@ -184,7 +184,7 @@ void Progress::draw(const std::vector<Figures>& all) {
     for (const Figures& f : all) width = std::clamp(f.prefix.size(), width, std::size_t{30});
     drawn_ = 0;
     const auto put = [&](const Figures& f) {
-        out += "\r\x1b[K" + f.bar(width) + "\n";
+        out += fmt::format("\r\x1b[K{}\n", f.bar(width));
         ++drawn_;
     };
     for (const Figures& f : all) put(f);
