@@ -125,7 +125,7 @@ void Source::on_frame(std::string_view bytes) {
     contradiction_ = recall_.check(frame_, has_events ? batcher_->sequence(frame_.topic) : 0);
     if (!contradiction_.empty()) throw Error(Remedy::retry, "", contradiction_);
     // Events of a commit beyond safe_lsn_: what the topics were at safe_lsn_ is kept.
-    if (has_events && frame_.safe_lsn == safe_lsn_ && !safe_positions_)
+    if (has_events && frame_.safe_lsn <= safe_lsn_ && !safe_positions_)
         safe_positions_ = std::make_shared<const TopicPositions>(batcher_->positions());
     if (has_events) {
         auto counter = events_.find(frame_.topic);
