@@ -29,9 +29,10 @@ postgres_pid() { # DIRECTORY
     local pid
     { read -r pid <"$1/postmaster.pid"; } 2>/dev/null || return 1
     [[ $pid =~ ^[0-9]+$ ]] && process_start "$pid" >/dev/null || return 1
-    # The name in the file system, not the title, which clusters share.
-    [[ $(readlink "/proc/$pid/exe") == "$PG_BIN/postgres"* ]] || return 1
-    [[ $(readlink "/proc/$pid/cwd") == "$1" ]] || return 1
+    # The name in the file system, not the title, which clusters share. As the server's user: root in a
+    # container may not look.
+    [[ $(as_server readlink "/proc/$pid/exe") == "$PG_BIN/postgres"* ]] || return 1
+    [[ $(as_server readlink "/proc/$pid/cwd") == "$1" ]] || return 1
     echo "$pid"
 }
 
