@@ -18,7 +18,8 @@ it, the replica's commits as each system makes them by default (native: asynchro
 the same, messages are acknowledged once flushed). Queues are quorum queues, messages persistent.
 
 Not defaults, on every server: `max_wal_size = 8GB`, `checkpoint_timeout = 1h`, `autovacuum = off` (a checkpoint is
-made before each run instead), and room for more walsenders and slots. While a catch-up's WAL is written, which is not
+made before each run instead), `wal_retrieve_retry_interval = 10ms` (in favour of native: its launcher would let a
+subscription that was just disabled wait for up to 5 s) and room for more walsenders and slots. While a catch-up's WAL is written, which is not
 measured, `synchronous_commit = off`.
 """
 

@@ -68,6 +68,7 @@ my %least = (
 ($status, $out) = $cqrs->command({ %least, RABBITMQ_BROKER_URL => broker_as('r1') }, 'doctor');
 is($status, 1, 'doctor fails for a role without rights');
 like($out, qr/^FAIL +replica: .*session_replication_role/m, 'it names the right to set session_replication_role');
+like($out, qr/^FAIL +replica: the role lacks .* on cqrs\.copy_progress$/m, 'and those on the tables that the applier writes');
 my $rounds = 0;
 while ($status == 1 && $rounds++ < 5) {
     my @sql = $out =~ /^ +(GRANT .* TO cqrs_apply;)$/mg or last;

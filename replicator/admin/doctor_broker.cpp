@@ -31,6 +31,22 @@ void check_exchanges(broker::Connection& connection, Findings& findings) {
     }
 }
 
+// Without it everything works but cqrs.replica: neither relay nor applier stops for it.
+void check_report_exchange(broker::Connection& connection, Findings& findings) {
+    try {
+        connection.declare_exchange(broker::report_exchange);
+        findings.ok(
+            fmt::format("exchange {}, by which replicas report, is a durable topic exchange",
+                        broker::report_exchange));
+    } catch (const broker::Error& e) {
+        if (e.code() != precondition_failed && e.code() != not_found && e.code() != refused) throw;
+        findings.warn(fmt::format("replicas cannot report where they are: {}", e.what()),
+                      fmt::format("Start the relay, which declares {}; its user needs configure, "
+                                  "write and read on it",
+                                  broker::report_exchange));
+    }
+}
+
 // connection.blocked answers a publish: the message has a key that nobody binds.
 void check_alarm(broker::Connection& connection, Findings& findings) {
     try {
@@ -128,6 +144,7 @@ void check_broker(const Settings& settings, Findings& findings, const Discovered
                                      "cqrs-replicator doctor", std::chrono::seconds(5));
         findings.ok("connected to " + connection.host());
         check_exchanges(connection, findings);
+        check_report_exchange(connection, findings);
         for (const auto& topic : discovered.topics) {
             check_queue(connection, broker::queue_name(settings.replica, topic), findings);
         }

@@ -192,6 +192,14 @@ bool check_relay_rights(postgres::Connection& connection, Findings& findings) {
     findings.check(state.empty(), "the role may write cqrs.relay_state",
                    "the role lacks rights on cqrs.relay_state",
                    grant(connection, joined(state), "cqrs.relay_state"));
+    const auto replica =
+        missing_rights(connection, "cqrs.replica", {"SELECT", "INSERT", "UPDATE", "DELETE"});
+    if (!replica.empty()) {
+        findings.warn(
+            "the role lacks rights on cqrs.replica: the relay cannot write down where the "
+            "replicas are, and status on the primary does not show them",
+            grant(connection, joined(replica), "cqrs.replica"));
+    }
     const auto published = missing_rights(connection, "cqrs.published", {"SELECT"});
     findings.check(published.empty(), "the role may read cqrs.published",
                    "the role may not read cqrs.published",

@@ -54,7 +54,7 @@ bool check_apply_rights(postgres::Connection& connection, Findings& findings) {
     }
     for (const char* table :
          {"cqrs.position", "cqrs.heartbeat", "cqrs.subscription_state", "cqrs.handler_state",
-          "cqrs.fence", "cqrs.spool", "cqrs.parked", "cqrs.incidents"}) {
+          "cqrs.fence", "cqrs.spool", "cqrs.parked", "cqrs.incidents", "cqrs.copy_progress"}) {
         const auto missing =
             missing_rights(connection, table, {"SELECT", "INSERT", "UPDATE", "DELETE"});
         if (missing.empty()) continue;

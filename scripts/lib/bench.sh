@@ -6,6 +6,8 @@ BENCH=$CQRS_WORK/bench
 BENCH_CLUSTERS=(primary replica native-primary native-replica)
 
 # The same on both sides. What a user would not get by default is said in the table: bench/report.py.
+# Native's launcher starts workers only so often (wal_retrieve_retry_interval): with the default of 5 s
+# a catch-up would mostly measure its wait for the worker.
 bench_conf() {
     cat <<-CONF
 		max_connections = 200
@@ -17,6 +19,7 @@ bench_conf() {
 		max_wal_size = 8GB
 		checkpoint_timeout = 1h
 		autovacuum = off
+		wal_retrieve_retry_interval = 10ms
 	CONF
 }
 
