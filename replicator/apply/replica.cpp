@@ -1,5 +1,6 @@
 #include "apply/replica.hpp"
 
+#include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
 #include <atomic>
@@ -54,9 +55,15 @@ bool try_lock_topic(Connection& connection, const std::string& topic) {
         .get_bool(0, 0);
 }
 
+std::string origin_name(Connection& connection, const std::string& topic) {
+    const auto database =
+        connection.exec("SELECT oid FROM pg_database WHERE datname = current_database()");
+    return fmt::format("cqrs_{}_{}", database.get(0, 0), topic);
+}
+
 void set_origin(Connection& connection, const std::string& topic) {
     static std::atomic<bool> said{false};
-    const std::string name = "cqrs_" + topic;
+    const std::string name = origin_name(connection, topic);
     try {
         if (connection.query("SELECT pg_replication_origin_oid($1)", {name}).is_null(0, 0))
             connection.query("SELECT pg_replication_origin_create($1)", {name});

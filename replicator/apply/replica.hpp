@@ -14,7 +14,11 @@ postgres::Connection open_replica(const std::string& url, const std::string& top
 // Session-level, one holder per replica database and topic. False: another applier has it.
 bool try_lock_topic(postgres::Connection& connection, const std::string& topic);
 
-// Sets the session's replication origin cqrs_<topic>. Where the role or the server does not allow
+// cqrs_<OID of the database>_<topic>: origins belong to the whole server, which may hold several
+// replicas.
+std::string origin_name(postgres::Connection& connection, const std::string& topic);
+
+// Sets the session's replication origin. Where the role or the server does not allow
 // it, it says so once per process and goes on: only a relay on this replica would notice.
 void set_origin(postgres::Connection& connection, const std::string& topic);
 

@@ -7,6 +7,7 @@
 #include <set>
 
 #include "admin/json.hpp"
+#include "apply/replica.hpp"
 #include "broker/names.hpp"
 #include "broker/replica_queue.hpp"
 #include "postgres/connection.hpp"
@@ -50,14 +51,15 @@ void clear(Connection& replica, std::set<std::string> topics) {
     replica.exec("SELECT cqrs.deregister_replica()");
     replica.commit();
     for (const std::string& topic : topics) {
+        const std::string origin = apply::origin_name(replica, topic);
         try {
             replica.query(
                 "SELECT pg_replication_origin_drop(roname) FROM pg_replication_origin WHERE roname "
                 "= $1",
-                {"cqrs_" + topic});
+                {origin});
         } catch (const Error& e) {
             // A right that the applier does not need; an origin without a use takes no room.
-            spdlog::info("replication origin cqrs_{} stays: {}", topic, e.what());
+            spdlog::info("replication origin {} stays: {}", origin, e.what());
         }
     }
 }

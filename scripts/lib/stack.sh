@@ -85,7 +85,6 @@ stack_replicator() {
     # Without its supervisor nobody would start it again: take over with both anew.
     stop_recorded "$STACK_SERVER/$2.child" 5
     if is_root; then prefix=(env -C / setpriv --reuid=postgres --regid=postgres --init-groups --); fi
-    install -m 755 "$CQRS_ROOT/scripts/lib/supervise.sh" "$CQRS_WORK/bin/supervise"
     start_process "$file.process" "$STACK_SERVER/$2.log" "${prefix[@]}" \
         "$CQRS_WORK/bin/supervise" "$STACK_SERVER/$2.child" \
         "$CQRS_REPLICATOR" "$2" --listen "127.0.0.1:$3"
@@ -103,6 +102,9 @@ stack_up() {
     local directory=$1 part
     stack_settings "$directory"
     stack_databases || return 1
+    # By rename: another child may be about to execute it.
+    install -m 755 "$CQRS_ROOT/scripts/lib/supervise.sh" "$CQRS_WORK/bin/supervise.$$"
+    mv -f "$CQRS_WORK/bin/supervise.$$" "$CQRS_WORK/bin/supervise"
     stack_replicator "$directory" relay "$STACK_RELAY_PORT"
     stack_replicator "$directory" apply "$STACK_APPLY_PORT"
     if wait_until 60 stack_healthy "$ADMIN_URL" && wait_until 60 stack_healthy "$APPLY_ADMIN_URL" &&
