@@ -39,5 +39,15 @@ cmp_ok($primary->safe_psql('postgres', 'SELECT count(*) FROM seen'), '>', 20, 'r
 is($primary->safe_psql('postgres', 'SELECT count(*) FROM seen WHERE topic_lsn > lsn'), '0', 'and never counted an event beyond its LSN');
 is($replica->safe_psql('postgres', 'SELECT count(*) FROM cqrs.incidents'), '0', 'five kills cost no copy');
 
+# A primary whose commits wait for the relay's walsender: that of relay_state must not, the relay would wait for itself.
+$primary->safe_psql('postgres', q{ALTER SYSTEM SET synchronous_standby_names = '*'});
+$primary->reload;
+ok($primary->poll_query_until('postgres', q{SHOW synchronous_standby_names}, '*'), 'synchronous replication');
+my $hangs = 0;
+$primary->psql('postgres', q{SELECT create_parking_slot('synchronous')}, timeout => $Cqrs::timeout, timed_out => \$hangs);
+is($hangs, 0, 'a commit that waits for the relay ends');
+$primary->safe_psql('postgres', q{ALTER SYSTEM RESET synchronous_standby_names});
+$primary->reload;
+
 $cqrs->finish;
 done_testing();

@@ -129,6 +129,14 @@ ok(Cqrs::wait_until('a new epoch', sub {
 create(1, 'after the advance');
 $cqrs->wait_equal('r1', 'parking_slots');
 
+# A position that somebody else moved, as a second applier would: the UPDATE that expects the old one finds no row.
+ok(Cqrs::wait_until('the copy has met the stream', sub { return $cqrs->position('r1', 'parking') ne '' }), 'events are counted again');
+$before = incidents();
+$replica->safe_psql('postgres', q{UPDATE cqrs.position SET sequence = sequence + 1 WHERE topic = 'parking'});
+create(1, 'with a position that was moved');
+$cqrs->wait_equal('r1', 'parking_slots');
+cmp_ok(incidents(), '>', $before, 'a position that somebody else moved is noticed');
+
 # Messages that the relay never sent: refused and named, nothing applied, nothing crashed.
 my $digest = Cqrs::digest($replica, 'parking_slots');
 my $event = '{"specversion":"1.0","id":"0/1.1","source":"/x","type":"parking.delete","time":"2026-01-01T00:00:00.000000Z","data":{"uuid":"x"}}';

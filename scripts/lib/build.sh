@@ -15,6 +15,7 @@ run_logged() {
 }
 
 # Sets PG_CONFIG, PG_MAJOR, PG_STAGE (root of the copy) and PG_BIN, PG_LIB, PG_SHARE, PG_PGXS in it.
+# PG_VARIANT, if set, names a copy beside the usual one: see sanitized.sh.
 find_postgres() {
     if [[ -z ${PG_CONFIG:-} ]]; then
         PG_MAJOR=$(installed_postgres) || die "no Postgres 15 or later with its development files"
@@ -22,7 +23,7 @@ find_postgres() {
     fi
     PG_CONFIG=$(command -v "$PG_CONFIG") || die "PG_CONFIG names no program"
     PG_MAJOR=$("$PG_CONFIG" --version | sed 's/^PostgreSQL \([0-9]*\).*/\1/')
-    PG_STAGE=$CQRS_WORK/pg$PG_MAJOR
+    PG_STAGE=$CQRS_WORK/pg$PG_MAJOR${PG_VARIANT:-}
     PG_BIN=$PG_STAGE$("$PG_CONFIG" --bindir)
     PG_LIB=$PG_STAGE$("$PG_CONFIG" --pkglibdir)
     PG_SHARE=$PG_STAGE$("$PG_CONFIG" --sharedir)
@@ -34,7 +35,7 @@ stage_postgres() {
     local version
     version="$("$PG_CONFIG" --version) $(stat -c %Y "$("$PG_CONFIG" --bindir)/postgres")"
     if [[ -e $PG_STAGE/version && $(<"$PG_STAGE/version") == "$version" ]]; then return; fi
-    rm -rf "$PG_STAGE" "$CQRS_WORK/extension-$PG_MAJOR"
+    rm -rf "$PG_STAGE" "$CQRS_WORK/extension-$PG_MAJOR${PG_VARIANT:-}"
     mkdir -p "$PG_BIN" "$PG_LIB" "$PG_SHARE"
     cp -R --preserve=mode,timestamps,links "$("$PG_CONFIG" --bindir)/." "$PG_BIN"
     # Bitcode serves inlining by the JIT only, pgxs is used where it is.
@@ -48,7 +49,7 @@ stage_postgres() {
 
 # Out of the tree, through links, so that builds of several users and versions do not mix.
 build_extension() {
-    local farm=$CQRS_WORK/extension-$PG_MAJOR
+    local farm=$CQRS_WORK/extension-$PG_MAJOR${PG_VARIANT:-}
     mkdir -p "$farm/extension"
     find "$farm/extension" -type l -delete
     ln -s "$CQRS_ROOT"/extension/{Makefile,*.cpp,*.hpp} "$farm/extension"
@@ -57,12 +58,12 @@ build_extension() {
     local cxx=g++
     if command -v ccache >/dev/null; then cxx='ccache g++'; fi
     run_logged "$farm/build.log" \
-        make -C "$farm/extension" -j"$(cqrs_jobs)" PG_CONFIG="$PG_CONFIG" CXX="$cxx" all || {
+        make -C "$farm/extension" -j"$(cqrs_jobs)" PG_CONFIG="$PG_CONFIG" CXX="$cxx" SANITIZE="${PG_SANITIZE:-}" all || {
         note "the extension does not build"
         return 1
     }
     run_logged "$farm/install.log" \
-        make -C "$farm/extension" PG_CONFIG="$PG_CONFIG" DESTDIR="$PG_STAGE" install || {
+        make -C "$farm/extension" PG_CONFIG="$PG_CONFIG" SANITIZE="${PG_SANITIZE:-}" DESTDIR="$PG_STAGE" install || {
         note "the extension does not install"
         return 1
     }

@@ -65,10 +65,10 @@ sub kill_now {
     $self->wait_end(10);
 }
 
-# Resident set in kB.
-sub rss {
+# The largest its resident set has been, in kB.
+sub peak {
     my ($self) = @_;
-    my ($kb) = slurp_file("/proc/$self->{pid}/status") =~ /^VmRSS:\s+(\d+)/m;
+    my ($kb) = slurp_file("/proc/$self->{pid}/status") =~ /^VmHWM:\s+(\d+)/m;
     return $kb;
 }
 
