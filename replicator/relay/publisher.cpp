@@ -261,7 +261,7 @@ void Publisher::publish_witness(const Checkpoint& checkpoint) {
     if (!has_witness_ || !checkpoint.witness || !connection_->writable(0ms)) return;
     if (witness_ && witness_->session == checkpoint.session &&
         (*witness_->topics == *checkpoint.topics ||
-         (!finishing_ && Clock::now() - witness_at_ < settings_.heartbeat)))
+         (!checkpoint.last && Clock::now() - witness_at_ < settings_.heartbeat)))
         return;
     const Watchdog::Guard guard(watchdog_);
     broker::Properties properties;

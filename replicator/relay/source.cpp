@@ -215,6 +215,7 @@ void Source::push_checkpoint(bool announce) {
     checkpoint.heartbeat = announce;
     // Until the stream has come to what the broker knows, the broker's is the later one.
     checkpoint.witness = !recall_.pending();
+    checkpoint.last = stop_.requested();
     handoff_.push(std::move(checkpoint));
     if (announce) {
         announced_lsn_ = safe_lsn_;

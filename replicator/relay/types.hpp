@@ -56,6 +56,7 @@ struct Checkpoint {
     std::shared_ptr<const TopicPositions> topics;
     bool heartbeat = false;  // tell the replicas
     bool witness = false;    // and leave it with the broker (relay/witness.hpp)
+    bool last = false;       // at once: the relay ends, nothing follows
 };
 
 }  // namespace cqrs::relay

@@ -14,6 +14,7 @@ import random
 import select
 import statistics
 import sys
+import threading
 import time
 
 import psycopg2
@@ -146,41 +147,49 @@ class Walsender(Place):
     """Streams until it is interrupted, at the latest while it waits for more."""
 
     walsender = True
+    ended = threading.Event()
 
     def open(self):
         self.connection = psycopg2.connect(self.url, connection_factory=psycopg2.extras.LogicalReplicationConnection)
         self.pid = self.connection.info.backend_pid
+        self.ended.clear()
 
     def settle(self):
         ask(self.connection, "SELECT 1")
+        self.ended.clear()
 
     def stream(self, seconds):
-        """All there is within so long; bytes."""
-        size, end = 0, time.monotonic() + seconds
+        """All that comes within so long."""
+        end = time.monotonic() + seconds
         with self.connection.cursor() as cursor:
             cursor.start_replication_expert(f"START_REPLICATION SLOT {SLOT} LOGICAL 0/0 (format 'frame', source '/x', batch_bytes '16384')", decode=False)
             while time.monotonic() < end:
-                message = cursor.read_message()
-                if message:
-                    size += len(message.payload)
-                else:
+                if not cursor.read_message():
                     select.select([self.connection], [], [], max(0, end - time.monotonic()))
-        return size
 
     def run(self):
-        self.stream(60)
+        try:
+            self.stream(60)
+        finally:
+            self.ended.set()
         raise RuntimeError("the walsender was not interrupted")
+
+    def interrupt(self, function, after):
+        """Again, if it came before the stream had begun."""
+        super().interrupt(function, after)
+        while not self.ended.wait(0.2):
+            super().interrupt(function, 0)
 
     def calibrate(self):
         self.seconds = 0.05
+        self.whole()
 
     def whole(self):
+        done = helper.submit(self.interrupt, "pg_cancel_backend", 1)
         try:
-            helper.submit(self.interrupt, "pg_cancel_backend", 1)
-            if self.stream(60) == 0:
-                raise RuntimeError("nothing was streamed")
+            self.run()
         except errors.QueryCanceled:
-            pass
+            done.result()
 
 
 def places():
