@@ -59,7 +59,8 @@ foreach my $place (@places) {
     note(encode_json($place));
     my ($name, $cut) = @$place{qw(place cut)};
     cmp_ok($cut->{$_}, '>', 0, "$name: $_") foreach sort keys %$cut;
-    cmp_ok($place->{bytes}, '<', 16_384 + 8 * $rounds, "$name: memory contexts do not grow");
+    # Postgres leaves something in its caches when it is interrupted while it fills them: with test_decoding, too.
+    cmp_ok($place->{bytes}, '<', 16_384 + 40 * $rounds, "$name: memory contexts do not grow");
     # ASan keeps what is freed for a while.
     cmp_ok($place->{kb}, '<', 2048 + $rounds / 20, "$name: resident memory does not grow") unless $ENV{CQRS_SANITIZED};
 }
