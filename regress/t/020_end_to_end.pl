@@ -16,6 +16,12 @@ my ($primary, $replica) = ($cqrs->primary, $cqrs->replica('r1'));
 my $apply = $cqrs->start_apply('r1');
 my $relay = $cqrs->start_relay;
 ok($cqrs->wait_live('r1', 'parking'), 'the parking subscription is live');
+# What cannot be changed later (406), and what loses or reorders messages if it is missing.
+my ($queue) = $cqrs->rabbitmqctl('list_queues', '--quiet', 'name', 'arguments') =~ /^cqrs\.r1\.parking\s(.*)$/m;
+foreach my $argument ('queue-type quorum', 'single-active-consumer true', 'delivery-limit 2147483647', 'consumer-timeout') {
+    (my $pattern = $argument) =~ s/ /\\W+/;
+    like($queue, qr/x-$pattern\W/, "its queue has x-$argument");
+}
 $cqrs->amqp('bind', 'other', 'parking.create');
 
 my $slot = $primary->safe_psql('postgres', "SELECT uuid || ' ' || name || ' ' || status FROM create_parking_slot('Slot 1')");
