@@ -35,7 +35,7 @@ std::string Session::misfit_column(const Event& event) {
     const Table& table = *event.table;
     if (!event.row) return "";
     std::string line, names;
-    for (const std::uint32_t c : table.patterns[event.pattern].columns) {
+    for (const std::uint32_t c : table.pattern(event.pattern).columns) {
         if (!line.empty()) line += '\t';
         append_copy_field(line, event.row[c]);
         names += (names.empty() ? "" : ", ") + table.columns[c].quoted;

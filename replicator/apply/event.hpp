@@ -48,7 +48,7 @@ struct Event {
     Verb verb = Verb::other;
     const Table* table =
         nullptr;                 // null: nothing to write (no subscription, or in the copy already)
-    std::uint32_t pattern = 0;   // which columns the row has: Table::patterns
+    std::uint32_t pattern = 0;   // which columns the row has: Table::pattern()
     const Field* row = nullptr;  // one Field a column of the table
     const Field* old = nullptr;  // likewise, from oldkey; null when there was none
     std::string_view notify;     // the event's JSON when somebody listens, else empty

@@ -2,22 +2,22 @@
 
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
+
 namespace cqrs::apply {
 
 using postgres::Error;
 using postgres::Remedy;
 
 void Table::prepare() {
-    patterns.assign(1, {});
-    pattern_ids.clear();
     by_name_.clear();
-    std::string all;
+    writable.clear();
     for (std::uint32_t i = 0; i < columns.size(); ++i) {
         by_name_.emplace(columns[i].name, i);
-        if (!columns[i].generated) patterns[0].columns.push_back(i);
-        all += columns[i].generated ? '-' : '1';
+        if (!columns[i].generated) writable.push_back(i);
     }
-    pattern_ids.emplace(all, 0);
+    patterns_ = std::make_shared<Patterns>();
+    patterns_->list.push_back({writable, {}});
     replace_only = false;
     for (std::uint32_t i = 0; i < columns.size(); ++i)
         if (columns[i].identity_always) {
@@ -34,23 +34,23 @@ std::optional<std::uint32_t> Table::find(std::string_view column) const {
 }
 
 std::uint32_t Table::pattern(const Field* row) const {
-    bool whole = true;
-    for (std::uint32_t c : patterns[0].columns) whole &= !row[c].is(Field::Kind::absent);
-    if (whole) return 0;
-    scratch_.clear();
-    for (std::size_t i = 0; i < columns.size(); ++i)
-        scratch_ += columns[i].generated ? '-' : row[i].is(Field::Kind::absent) ? '0' : '1';
+    const auto absent = [&](std::uint32_t c) { return row[c].is(Field::Kind::absent); };
+    if (std::none_of(writable.begin(), writable.end(), absent)) return 0;
+    std::string present;
+    for (std::uint32_t c : writable) present += absent(c) ? '0' : '1';
+    const std::lock_guard lock(patterns_->mutex);
     const auto [it, added] =
-        pattern_ids.try_emplace(scratch_, static_cast<std::uint32_t>(patterns.size()));
+        patterns_->ids.try_emplace(present, static_cast<std::uint32_t>(patterns_->list.size()));
     if (added) {
-        Pattern p;
-        for (std::uint32_t i = 0; i < columns.size(); ++i) {
-            if (scratch_[i] == '1') p.columns.push_back(i);
-            if (scratch_[i] == '0') p.absent.push_back(i);
-        }
-        patterns.push_back(std::move(p));
+        Pattern& p = patterns_->list.emplace_back();
+        for (std::uint32_t c : writable) (absent(c) ? p.absent : p.columns).push_back(c);
     }
     return it->second;
+}
+
+const Table::Pattern& Table::pattern(std::uint32_t id) const {
+    const std::lock_guard lock(patterns_->mutex);
+    return patterns_->list[id];
 }
 
 const Key* Table::key_for(const Field* fields) const {

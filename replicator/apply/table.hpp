@@ -3,6 +3,9 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
+#include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -46,24 +49,31 @@ struct Table {
         false;  // UPDATE cannot express it (an identity ALWAYS column beside the key)
     std::uint64_t snapshot_lsn = 0;  // events up to here are in the copy already
 
-    // Which columns rows have. 0: all that can be written. Others are learnt as they come.
+    std::vector<std::uint32_t> writable;  // columns that are not generated
+
+    void prepare();  // after columns are set
+    std::optional<std::uint32_t> find(std::string_view column) const;
+
+    // Which columns rows have. 0: all that can be written. Others are learnt as they come, by
+    // whichever thread decodes them, and never change.
     struct Pattern {
         std::vector<std::uint32_t> columns;  // present and writable
         std::vector<std::uint32_t> absent;   // writable, not present
     };
-    mutable std::vector<Pattern> patterns;
-    mutable std::unordered_map<std::string, std::uint32_t> pattern_ids;
-
-    void prepare();  // after columns are set: pattern 0, name lookup
-    std::optional<std::uint32_t> find(std::string_view column) const;
     std::uint32_t pattern(const Field* row) const;
+    const Pattern& pattern(std::uint32_t id) const;
     const Key& primary() const { return keys[key]; }
     // The first key whose columns `fields` has, the one in use preferred.
     const Key* key_for(const Field* fields) const;
 
   private:
+    struct Patterns {
+        std::mutex mutex;
+        std::deque<Pattern> list;
+        std::unordered_map<std::string, std::uint32_t> ids;
+    };
     std::unordered_map<std::string, std::uint32_t> by_name_;
-    mutable std::string scratch_;
+    std::shared_ptr<Patterns> patterns_;
 };
 
 // Throws postgres::Error{stop} when the table is gone or has no key.

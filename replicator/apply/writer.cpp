@@ -61,15 +61,29 @@ constexpr std::size_t most_prepared = 200;
 
 void Writer::prepare(std::span<const Event* const> events, Mode mode) {
     if (mode == Mode::one_by_one) return;
-    const Table* last = nullptr;
+    const Table *known = nullptr, *staged = nullptr;
     for (const Event* e : events) {
-        if (!e->table || e->table == last || e->verb == Verb::truncate) continue;
-        if (mode == Mode::set_wise && e->verb == Verb::create) continue;
-        last = e->table;
-        if (staging_.contains(last->oid)) continue;
-        connection_.exec(sql::create_staging(*last));
-        staging_.insert(last->oid);
+        if (!e->table || e->verb == Verb::truncate) continue;
+        if (e->table != known) learn_forms(*e->table);
+        known = e->table;
+        if (e->table == staged || (mode == Mode::set_wise && e->verb == Verb::create)) continue;
+        staged = e->table;
+        if (staging_.contains(staged->oid)) continue;
+        connection_.exec(sql::create_staging(*staged));
+        staging_.insert(staged->oid);
     }
+}
+
+// What the columns' types are as the server sees them: a statement that is refused once they are
+// others, so that bytes made for one type are never read as another's.
+void Writer::learn_forms(const Table& table) {
+    if (forms_.contains(table.oid)) return;
+    const std::string name = sql::types_statement(table);
+    connection_.prepare(name, sql::select_types(table));
+    std::vector<BinaryForm> forms;
+    for (const std::uint32_t type : connection_.column_types(name))
+        forms.push_back(binary_form(type));
+    forms_.emplace(table.oid, std::move(forms));
 }
 
 void Writer::write(std::span<const Event* const> events, Mode mode) {
@@ -105,33 +119,75 @@ void Writer::clear_staging(const Table& table) {
     if (!dirty_.insert(table.oid).second) connection_.exec("TRUNCATE " + sql::staging_name(table));
 }
 
-void Writer::copy(const std::string& target, const std::string& tag,
+void Writer::copy(const Table& table, std::optional<std::int64_t> tag,
                   const std::vector<std::uint32_t>& columns, std::span<const NetRow> rows) {
-    connection_.copy_begin(target);
-    buffer_.clear();
-    for (const NetRow& r : rows) {
-        buffer_ += tag;
-        bool first = tag.empty();
-        for (std::uint32_t c : columns) {
-            if (!first) buffer_ += '\t';
-            first = false;
-            append_copy_field(buffer_, r.row[c]);
-        }
-        buffer_ += '\n';
-        if (buffer_.size() >= 64 * 1024) {
-            connection_.copy_put(buffer_);
-            buffer_.clear();
-        }
+    const std::vector<BinaryForm>& forms = forms_.at(table.oid);
+    const bool binary = !forms.empty() &&
+                        std::none_of(columns.begin(), columns.end(),
+                                     [&](std::uint32_t c) { return forms[c] == BinaryForm::none; });
+    std::string statement = "COPY ";
+    statement +=
+        tag ? sql::staging_name(table) + " (" + sql::tag_column(table) + ", " : table.name + " (";
+    statement += sql::list(table, columns) + ") FROM STDIN";
+    if (binary)
+        statement =
+            "EXECUTE " + sql::types_statement(table) + "; " + statement + " (FORMAT binary)";
+    try {
+        connection_.copy_begin(statement);
+    } catch (const Error& e) {
+        if (!binary || e.sqlstate() != "0A000") throw;
+        throw Restart(table.name + " was altered: " + e.what());
     }
+    buffer_.clear();
+    if (binary)
+        copy_binary(table, tag, columns, rows);
+    else
+        copy_text(tag, columns, rows);
     connection_.copy_put(buffer_);
     connection_.copy_end();
 }
 
-void Writer::stage(const Table& table, std::int64_t tag, const std::vector<std::uint32_t>& columns,
-                   std::span<const NetRow> rows) {
-    copy("COPY " + sql::staging_name(table) + " (" + sql::tag_column(table) + ", " +
-             sql::list(table, columns) + ") FROM STDIN",
-         std::to_string(tag), columns, rows);
+void Writer::copy_text(std::optional<std::int64_t> tag, const std::vector<std::uint32_t>& columns,
+                       std::span<const NetRow> rows) {
+    const std::string first = tag ? std::to_string(*tag) + '\t' : std::string();
+    for (const NetRow& r : rows) {
+        buffer_ += first;
+        for (std::uint32_t c : columns) {
+            append_copy_field(buffer_, r.row[c]);
+            buffer_ += '\t';
+        }
+        buffer_.back() = '\n';
+        put_full_buffer();
+    }
+}
+
+void Writer::copy_binary(const Table& table, std::optional<std::int64_t> tag,
+                         const std::vector<std::uint32_t>& columns, std::span<const NetRow> rows) {
+    std::vector<BinaryForm>& forms = forms_.at(table.oid);
+    const auto fields = static_cast<std::int16_t>(columns.size() + (tag ? 1 : 0));
+    append_binary_header(buffer_);
+    for (const NetRow& r : rows) {
+        append_binary_int2(buffer_, fields);
+        if (tag) append_binary_int8(buffer_, *tag);
+        for (std::uint32_t c : columns) {
+            if (!r.row[c].is(Field::Kind::value)) {
+                append_binary_null(buffer_);
+            } else if (!append_binary(buffer_, forms[c], r.row[c].text())) {
+                forms.clear();
+                connection_.copy_abort("a value is to be read by the server");
+                throw TryNext("a value of " + table.columns[c].quoted +
+                              " is not as its type is printed");
+            }
+        }
+        put_full_buffer();
+    }
+    append_binary_trailer(buffer_);
+}
+
+void Writer::put_full_buffer() {
+    if (buffer_.size() < std::size_t{64} * 1024) return;
+    connection_.copy_put(buffer_);
+    buffer_.clear();
 }
 
 void Writer::set_wise(const TableChange& change) {
@@ -148,48 +204,56 @@ void Writer::set_wise(const TableChange& change) {
                 by_array ? delete_listed(table, rows) : delete_staged(table, rows));
     }
     by_pattern(table, change.updates, [&](std::uint32_t pattern, std::span<const NetRow> rows) {
-        const auto& columns = table.patterns[pattern].columns;
+        const auto& columns = table.pattern(pattern).columns;
         const auto set = sql::to_set(table, columns, table.primary());
         if (set.empty()) return;
-        stage(table, pattern, columns, rows);
+        copy(table, pattern, columns, rows);
         if (connection_.exec(sql::update_staged(table, set, pattern)).affected() <
             static_cast<std::int64_t>(rows.size()))
             throw TryNext("an update's row is missing");
     });
     by_pattern(table, change.inserts, [&](std::uint32_t pattern, std::span<const NetRow> rows) {
-        const auto& columns = table.patterns[pattern].columns;
-        copy("COPY " + table.name + " (" + sql::list(table, columns) + ") FROM STDIN", "", columns,
-             rows);
+        copy(table, std::nullopt, table.pattern(pattern).columns, rows);
     });
 }
 
 std::int64_t Writer::delete_staged(const Table& table, std::span<const NetRow> rows) {
-    stage(table, deleted_tag, table.primary().columns, rows);
+    copy(table, deleted_tag, table.primary().columns, rows);
     return connection_.exec(sql::delete_staged(table, " = -1")).affected();
 }
 
 // A key of one column needs no staging table.
 std::int64_t Writer::delete_listed(const Table& table, std::span<const NetRow> rows) {
     const std::uint32_t column = table.primary().columns[0];
+    const std::string& name = prepared(table, "d*", [&] { return sql::delete_listed(table); });
+    // The server compares the elements' type with the statement's.
+    if (const std::uint32_t type = key_type(table.columns[column].cast)) {
+        buffer_.clear();
+        append_binary_array(buffer_, type, rows.size());
+        if (std::all_of(rows.begin(), rows.end(), [&](const NetRow& r) {
+                return append_binary(buffer_, binary_form(type), r.row[column].text());
+            }))
+            return connection_.execute_binary(name, buffer_).affected();
+    }
     buffer_ = "{";
     for (const NetRow& r : rows) {
         if (buffer_.size() > 1) buffer_ += ',';
         append_array_element(buffer_, r.row[column].text());
     }
     buffer_ += '}';
-    return execute(table, "d*", {buffer_}, [&] { return sql::delete_listed(table); });
+    return connection_.execute(name, {buffer_}).affected();
 }
 
 void Writer::replace(const TableChange& change) {
     const Table& table = *change.table;
     clear_staging(table);
-    stage(table, deleted_tag, table.primary().columns, keys_of(table, change.deletes));
+    copy(table, deleted_tag, table.primary().columns, keys_of(table, change.deletes));
     const auto update_tag = [](std::uint32_t pattern) { return std::int64_t{2} * pattern; };
     const auto insert_tag = [](std::uint32_t pattern) { return std::int64_t{2} * pattern + 1; };
 
     by_pattern(table, change.updates, [&](std::uint32_t pattern, std::span<const NetRow> rows) {
-        const Table::Pattern p = table.patterns[pattern];
-        stage(table, update_tag(pattern), p.columns, rows);
+        const Table::Pattern p = table.pattern(pattern);
+        copy(table, update_tag(pattern), p.columns, rows);
         if (p.absent.empty()) return;
         const std::int64_t filled =
             connection_.exec(sql::fill_staged(table, p.absent, update_tag(pattern))).affected();
@@ -198,7 +262,7 @@ void Writer::replace(const TableChange& change) {
                            {table.prefix});
     });
     by_pattern(table, change.inserts, [&](std::uint32_t pattern, std::span<const NetRow> rows) {
-        stage(table, insert_tag(pattern), table.patterns[pattern].columns, rows);
+        copy(table, insert_tag(pattern), table.pattern(pattern).columns, rows);
     });
 
     const auto expected = static_cast<std::int64_t>(change.deletes.size() + change.updates.size());
@@ -207,16 +271,16 @@ void Writer::replace(const TableChange& change) {
     if (found < expected) conflicts_["row_missing"] += expected - found;
 
     by_pattern(table, change.updates, [&](std::uint32_t pattern, std::span<const NetRow>) {
-        connection_.exec(sql::insert_staged(table, table.patterns[0].columns, update_tag(pattern)));
+        connection_.exec(sql::insert_staged(table, table.writable, update_tag(pattern)));
     });
     by_pattern(table, change.inserts, [&](std::uint32_t pattern, std::span<const NetRow>) {
         connection_.exec(
-            sql::insert_staged(table, table.patterns[pattern].columns, insert_tag(pattern)));
+            sql::insert_staged(table, table.pattern(pattern).columns, insert_tag(pattern)));
     });
 }
 
-std::int64_t Writer::execute(const Table& table, const std::string& id, std::vector<Param> values,
-                             const std::function<std::string()>& text) {
+const std::string& Writer::prepared(const Table& table, const std::string& id,
+                                    const std::function<std::string()>& text) {
     const std::string key = std::to_string(table.oid) + " " + id;
     auto it = prepared_.find(key);
     if (it == prepared_.end()) {
@@ -228,7 +292,12 @@ std::int64_t Writer::execute(const Table& table, const std::string& id, std::vec
         connection_.prepare(name, text());
         it = prepared_.emplace(key, name).first;
     }
-    return connection_.execute(it->second, values).affected();
+    return it->second;
+}
+
+std::int64_t Writer::execute(const Table& table, const std::string& id, std::vector<Param> values,
+                             const std::function<std::string()>& text) {
+    return connection_.execute(prepared(table, id, text), values).affected();
 }
 
 void Writer::one(const Event& e, Mode mode) {
@@ -260,7 +329,7 @@ void Writer::one(const Event& e, Mode mode) {
 
 void Writer::insert_one(const Event& e) {
     const Table& table = *e.table;
-    const auto& columns = table.patterns[e.pattern].columns;
+    const auto& columns = table.pattern(e.pattern).columns;
     if (execute(table, "i" + std::to_string(e.pattern), params(e.row, columns),
                 [&] { return sql::insert_one(table, columns); }) == 1)
         return;
@@ -278,7 +347,7 @@ void Writer::insert_one(const Event& e) {
 void Writer::update_one(const Event& e, const Key& key, const Field* names) {
     const Table& table = *e.table;
     if (table.replace_only) throw TryNext("a column cannot be SET");
-    const auto set = sql::to_set(table, table.patterns[e.pattern].columns, key);
+    const auto set = sql::to_set(table, table.pattern(e.pattern).columns, key);
     if (set.empty()) return;
     auto values = params(e.row, set);
     for (std::uint32_t c : key.columns) values.push_back(param(names[c]));
@@ -295,7 +364,7 @@ void Writer::update_one(const Event& e, const Key& key, const Field* names) {
 // The key changes: the row is found by the old one and keeps what the event leaves out.
 void Writer::move_one(const Event& e, const Key& key, Mode mode) {
     const Table& table = *e.table;
-    const Table::Pattern p = table.patterns[e.pattern];
+    const Table::Pattern p = table.pattern(e.pattern);
     if (mode == Mode::replace) {
         // Something sits where the row is to go, or UPDATE was refused for another reason.
         const Key* target = table.key_for(e.row);

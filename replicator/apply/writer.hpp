@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <optional>
 #include <set>
 #include <span>
 #include <stdexcept>
@@ -19,6 +20,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "apply/copy_binary.hpp"
 #include "apply/errors.hpp"
 #include "apply/net_effect.hpp"
 
@@ -70,11 +72,18 @@ class Writer {
     std::int64_t delete_staged(const Table& table, std::span<const NetRow> rows);
     std::int64_t delete_listed(const Table& table, std::span<const NetRow> rows);
 
+    void learn_forms(const Table& table);
     void clear_staging(const Table& table);
-    void stage(const Table& table, std::int64_t tag, const std::vector<std::uint32_t>& columns,
-               std::span<const NetRow> rows);
-    void copy(const std::string& target, const std::string& tag,
+    // Into the staging table if there is a tag.
+    void copy(const Table& table, std::optional<std::int64_t> tag,
               const std::vector<std::uint32_t>& columns, std::span<const NetRow> rows);
+    void copy_text(std::optional<std::int64_t> tag, const std::vector<std::uint32_t>& columns,
+                   std::span<const NetRow> rows);
+    void copy_binary(const Table& table, std::optional<std::int64_t> tag,
+                     const std::vector<std::uint32_t>& columns, std::span<const NetRow> rows);
+    void put_full_buffer();
+    const std::string& prepared(const Table& table, const std::string& id,
+                                const std::function<std::string()>& sql);
     std::int64_t execute(const Table& table, const std::string& id,
                          std::vector<postgres::Param> params,
                          const std::function<std::string()>& sql);
@@ -83,6 +92,9 @@ class Writer {
     Arena arena_;
     Conflicts conflicts_;
     std::set<std::uint32_t> staging_, dirty_;  // by table oid
+    // By table oid, a form a column; empty: a value was not as its type prints it, and the server
+    // reads them all.
+    std::unordered_map<std::uint32_t, std::vector<BinaryForm>> forms_;
     std::unordered_map<std::string, std::string> prepared_;
     std::string buffer_;
 };

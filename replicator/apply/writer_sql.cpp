@@ -1,6 +1,7 @@
 #include "apply/writer_sql.hpp"
 
 #include <algorithm>
+#include <numeric>
 
 namespace cqrs::apply::sql {
 
@@ -27,7 +28,17 @@ std::string create_staging(const Table& table) {
     // AS SELECT: the columns' types, without NOT NULL, defaults and generation.
     return "CREATE TEMP TABLE cqrs_staging_" + std::to_string(table.oid) +
            " ON COMMIT DELETE ROWS AS SELECT 0::pg_catalog.int8 AS " + tag_column(table) + ", " +
-           list(table, table.patterns[0].columns) + " FROM " + table.name + " WITH NO DATA";
+           list(table, table.writable) + " FROM " + table.name + " WITH NO DATA";
+}
+
+std::string types_statement(const Table& table) {
+    return "cqrs_types_" + std::to_string(table.oid);
+}
+
+std::string select_types(const Table& table) {
+    Columns all(table.columns.size());
+    std::iota(all.begin(), all.end(), 0U);
+    return "SELECT " + list(table, all) + " FROM " + table.name + " LIMIT 0";
 }
 
 std::string list(const Table& table, const Columns& columns, const char* qualifier) {

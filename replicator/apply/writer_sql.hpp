@@ -15,6 +15,11 @@ std::string tag_column(const Table& table);
 std::string staging_name(const Table& table);
 std::string create_staging(const Table& table);
 
+// Prepared under that name: executing it fails with 0A000 once a column's type is another, and
+// keeps the types as they are until the transaction ends.
+std::string types_statement(const Table& table);
+std::string select_types(const Table& table);
+
 // "a", "b" with an optional "s." before each.
 std::string list(const Table& table, const Columns& columns, const char* qualifier = "");
 // t."k" OPERATOR(pg_catalog.=) s."k" AND ...

@@ -305,6 +305,19 @@ void Connection::prepare(const std::string& name, const std::string& sql) {
     check(PQprepare(connection_.get(), name.c_str(), sql.c_str(), 0, nullptr));
 }
 
+std::vector<std::uint32_t> Connection::column_types(const std::string& prepared) {
+    const Result result = check(PQdescribePrepared(connection_.get(), prepared.c_str()));
+    std::vector<std::uint32_t> types;
+    for (int i = 0; i < PQnfields(result.raw()); ++i) types.push_back(PQftype(result.raw(), i));
+    return types;
+}
+
+Result Connection::execute_binary(const std::string& name, std::string_view param) {
+    const char* const value = param.data();
+    const int length = static_cast<int>(param.size()), format = 1;
+    return check(PQexecPrepared(connection_.get(), name.c_str(), 1, &value, &length, &format, 0));
+}
+
 Result Connection::execute(const std::string& name, const std::vector<Param>& params) {
     const Values values(params);
     return check(PQexecPrepared(connection_.get(), name.c_str(), values.size(), values.data(),

@@ -104,6 +104,10 @@ class Connection {
     Result query(const std::string& sql, const std::vector<Param>& params);
     void prepare(const std::string& name, const std::string& sql);
     Result execute(const std::string& name, const std::vector<Param>& params);
+    // Its one parameter is in its type's binary form.
+    Result execute_binary(const std::string& name, std::string_view param);
+    // Types of what a prepared statement gives, by oid; a domain's is its base type's.
+    std::vector<std::uint32_t> column_types(const std::string& prepared);
     // COMMIT; a lost connection throws Error{in_doubt}.
     void commit();
     // The same, then where the server's WAL ends and how far it is on disk: one round trip.

@@ -79,7 +79,7 @@ TEST_F(NetEffect, PartialUpdateKeepsItsPattern) {
     const auto c = only();
     EXPECT_NE(c.updates[0].pattern, 0U);
     EXPECT_EQ(c.updates[1].pattern, 0U);
-    EXPECT_EQ(table.patterns[c.updates[0].pattern].absent, (std::vector<std::uint32_t>{2}));
+    EXPECT_EQ(table.pattern(c.updates[0].pattern).absent, (std::vector<std::uint32_t>{2}));
 }
 
 TEST_F(NetEffect, CreateAndDeleteCancel) {
