@@ -69,6 +69,12 @@ my @names = map { ("relay $_", "applier $_") } 'before the kill', 'to the end', 
 cmp_ok($peaks[$_], '<', 256 * 1024, "$names[$_] stayed small ($peaks[$_] kB)") foreach 0 .. $#names;
 unlike($relay->log, qr/takes no messages/, 'no alarm of the broker');
 
+# A row of somebody else's is in the way of one that is written while the transaction is on its way.
+$replica->safe_psql('postgres', q{INSERT INTO big VALUES (1050000, 'mine')});
+$primary->safe_psql('postgres', q{INSERT INTO big SELECT i, md5(i::text) FROM generate_series(1000001, 1100000) i});
+$cqrs->wait_equal('r1', 'big');
+is($replica->safe_psql('postgres', 'SELECT count(*) FROM cqrs.spool'), '0', 'the spool is empty again');
+
 # A row larger than a message stops its topic, by name, and no other.
 $primary->safe_psql('postgres', q{INSERT INTO big VALUES (0, repeat('x', 50000000)); SELECT create_parking_slot('goes on')});
 $cqrs->wait_equal('r1', 'parking_slots');

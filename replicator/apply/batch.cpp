@@ -66,6 +66,7 @@ Boundary Session::boundary_before(std::span<const Event* const> events, std::siz
 }
 
 void Session::apply_complete() {
+    end_batch();
     const bool cut = cut_at_fence();
     if (complete_ > 0) apply_orders_and_rows();
     if (cut) hold();
@@ -122,15 +123,21 @@ void Session::apply_orders_and_rows() {
 }
 
 void Session::apply_events(std::span<const Event* const> events, const Boundary& to) {
+    write_batch(events, to);
+    done(events);
+}
+
+// They are in the replica.
+void Session::done(std::span<const Event* const> events) {
     std::size_t transactions = 0;
     std::uint64_t lsn = 0;
     for (const Event* e : events) {
         transactions += e->lsn != lsn;
         lsn = e->lsn;
     }
-    const std::size_t count = events.size();
-    write_batch(events, to);
-    applied(to, count, transactions);
+    const Boundary to{events.back()->sequence, events.back()->lsn,
+                      std::string(events.back()->time)};
+    applied(to, events.size(), transactions);
     release(to);
 }
 

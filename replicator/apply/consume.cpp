@@ -16,6 +16,7 @@ constexpr auto suspicion_time = std::chrono::seconds(2);
 }  // namespace
 
 void Session::consume() {
+    const BatchEnd batch_end{*this};
     broker_->consume(queue_, context_.settings.prefetch);
     if (spooling_) {
         const auto last = last_spooled(*replica_, topic_);
@@ -33,9 +34,11 @@ void Session::consume() {
             throw Restart("queue " + queue_ + " was deleted (consumer " + cancelled->consumer_tag +
                           " cancelled)");
         if (auto* delivery = std::get_if<broker::Delivery>(&*event)) receive(std::move(*delivery));
-        if (complete_ >= context_.settings.apply_batch ||
-            (complete_ > 0 && bytes_ > context_.settings.memory / 2))
-            apply_complete();
+        if (batch_ready()) end_batch();
+        const std::size_t next = complete_ - written_;
+        if (next >= context_.settings.apply_batch ||
+            (next > 0 && bytes_ > context_.settings.memory / 2))
+            write_complete();
         spool_more();
     }
     settle();
@@ -45,7 +48,7 @@ void Session::consume() {
 // one brings those before it along.
 bool Session::lazy() const {
     return lazy_commits_ &&
-           unacked_.size() * 4 < static_cast<std::size_t>(context_.settings.prefetch);
+           unacked_.size() * 2 < static_cast<std::size_t>(context_.settings.prefetch);
 }
 
 // Nobody else asks while nothing comes: the server's WAL writer flushes within half a second.
@@ -59,6 +62,7 @@ void Session::watch_flushes() {
 
 // The end: what is applied need not come again. A commit that waits brings all others along.
 void Session::settle() {
+    end_batch();
     if (!flushes_.waiting()) return;
     replica_->query("UPDATE cqrs.position SET applied_at = applied_at WHERE topic = $1", {topic_});
     flushes_.all_flushed();
@@ -67,16 +71,25 @@ void Session::settle() {
 
 // Nothing has come: what is here is written at once.
 void Session::idle() {
-    if (complete_ > 0) return apply_complete();
-    watch_heartbeat();
-    if (at_fence()) return hold();
+    if (batch_ready()) end_batch();
+    const bool writing = batch_.valid();
+    if (!writing) {
+        if (complete_ > 0) return write_complete();
+        watch_heartbeat();
+        if (at_fence()) return hold();
+    }
     if (broker_->buffered()) return;
-    clear_stop();
+    if (!writing) clear_stop();
+    // Nobody's vacuum waits for a stream that has stopped.
+    constexpr auto early_patience = std::chrono::seconds(10);
+    if (early_ && std::chrono::steady_clock::now() - early_->at > early_patience) abandon_early();
     pollfd fds[] = {{broker_->socket(), POLLIN, 0},
                     {control_.stop.fd(), POLLIN, 0},
-                    {control_.fd(), POLLIN, 0}};
+                    {control_.fd(), POLLIN, 0},
+                    {batch_wakeup_.fd(), POLLIN, 0}};
     constexpr int often = 100, seldom = 500;
-    if (poll(fds, 3, flushes_.waiting() ? often : seldom) == 0 && flushes_.waiting())
+    if (poll(fds, writing ? 4 : 3, flushes_.waiting() ? often : seldom) == 0 &&
+        flushes_.waiting() && !writing)
         watch_flushes();
 }
 

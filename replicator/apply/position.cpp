@@ -70,15 +70,27 @@ void prepare_advance(Connection& connection) {
                            "f.lsn < $5::pg_lsn AND f.expires_at > clock_timestamp())");
 }
 
+namespace {
+std::string advance_sql(const std::string& topic, const Position& from, const Boundary& to,
+                        bool keep_received, const std::string& handlers) {
+    return "EXECUTE cqrs_advance(" + postgres::quote_literal(topic) + ", " + text(*from.epoch) +
+           ", " + text(*from.sequence) + ", " + text(to.sequence) + ", '" + format_lsn(to.lsn) +
+           "', " + (to.time.empty() ? "NULL" : postgres::quote_literal(to.time)) + ", " +
+           (keep_received ? "true, " : "false, ") + postgres::quote_literal(handlers) + ")";
+}
+}  // namespace
+
+bool advance(Connection& connection, const std::string& topic, const Position& from,
+             const Boundary& to, bool keep_received, const std::string& handlers) {
+    return connection.exec(advance_sql(topic, from, to, keep_received, handlers)).affected() == 1;
+}
+
 // One round trip: it is paid by every commit of a quiet primary.
 bool begin_advance(Connection& connection, const std::string& topic, const Position& from,
                    const Boundary& to, bool keep_received, const std::string& handlers, bool lazy) {
     std::string sql = "BEGIN; ";
     if (lazy) sql += "SET LOCAL synchronous_commit = off; ";
-    sql += "EXECUTE cqrs_advance(" + postgres::quote_literal(topic) + ", " + text(*from.epoch) +
-           ", " + text(*from.sequence) + ", " + text(to.sequence) + ", '" + format_lsn(to.lsn) +
-           "', " + (to.time.empty() ? "NULL" : postgres::quote_literal(to.time)) + ", " +
-           (keep_received ? "true, " : "false, ") + postgres::quote_literal(handlers) + ")";
+    sql += advance_sql(topic, from, to, keep_received, handlers);
     return connection.exec(sql).affected() == 1;
 }
 

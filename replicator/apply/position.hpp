@@ -47,6 +47,8 @@ std::vector<Subscription> load_subscriptions(postgres::Connection& connection,
 // Handlers::version(). lazy: the commit does not wait until it is on disk. Once a connection:
 // prepare_advance(). Nor does it pass a fence.
 void prepare_advance(postgres::Connection& connection);
+bool advance(postgres::Connection& connection, const std::string& topic, const Position& from,
+             const Boundary& to, bool keep_received, const std::string& handlers);  // without BEGIN
 bool begin_advance(postgres::Connection& connection, const std::string& topic, const Position& from,
                    const Boundary& to, bool keep_received, const std::string& handlers, bool lazy);
 // Meets the stream: the events after `sequence` are those after the copy.

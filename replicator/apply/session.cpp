@@ -88,6 +88,8 @@ void Session::load() {
     spooling_ = position_.received.has_value();
     next_ = (spooling_ ? *position_.received : position_.sequence.value_or(0)) + 1;
     spool_lsn_ = 0;
+    early_.reset();
+    spool_connection_.reset();
     if (const auto spooled = spooling_ ? last_spooled(*replica_, topic_) : std::nullopt)
         spool_lsn_ = spooled->lsn;
 }

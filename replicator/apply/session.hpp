@@ -5,6 +5,7 @@
 
 #include <deque>
 #include <functional>
+#include <future>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -22,6 +23,7 @@
 #include "apply/position.hpp"
 #include "apply/spool.hpp"
 #include "apply/writer.hpp"
+#include "wakeup.hpp"
 
 namespace cqrs::apply {
 
@@ -81,10 +83,20 @@ class Session {
     void apply_complete();
     void apply_orders_and_rows();
     void apply_events(std::span<const Event* const> events, const Boundary& to);
+    void done(std::span<const Event* const> events);
     void write_batch(std::span<const Event* const> events, const Boundary& to);
     void write_ladder(std::span<const Event* const> events, const Boundary& to);
     void release(const Boundary& to);
     Boundary boundary_before(std::span<const Event* const> events, std::size_t at) const;
+    // ahead.cpp: a large batch is written by a thread of its own while more is read
+    void write_complete();
+    bool begin_batch();
+    bool batch_ready() const;
+    void end_batch();
+    struct BatchEnd {
+        Session& session;
+        ~BatchEnd();
+    };
     // fence.cpp: holding at a point for `verify`
     void load_fence();
     bool at_fence() const;
@@ -102,6 +114,13 @@ class Session {
     void spool_more();
     void apply_spool();
     void write_spool(const Boundary& to, Writer::Mode mode, bool aside);
+    void prepare_spool(Writer::Mode mode);
+    void notice_orders(const Event& event);
+    // early.cpp: rows of such a transaction while it is still on its way
+    bool may_write_early();
+    void write_early();
+    void write_early_messages();
+    void abandon_early();
     Boundary spool_boundary();
     Boundary spool_boundary_at_fence();
 
@@ -130,6 +149,7 @@ class Session {
     std::vector<const Event*> pending_;  // their events, in order
     std::size_t bytes_ = 0;
     std::size_t complete_ = 0;  // how many of pending_ belong to transactions that are complete
+    std::size_t written_ = 0;   // how many of those the batch that is being written has
     std::int64_t next_ = 0;     // the sequence that must come
     std::uint64_t last_lsn_ = 0;
     struct Unacked {
@@ -144,6 +164,17 @@ class Session {
     std::optional<std::uint64_t> fence_;  // must not be passed; 0: stay
     bool spooling_ = false;
     std::uint64_t spool_lsn_ = 0;  // the transaction that is being spooled
+    // The spool has a connection of its own while replica_ is inside the transaction that writes
+    // its rows already. Only what the spool holds too.
+    struct Early {
+        std::int64_t next = 0;   // events before it are written
+        std::int64_t after = 0;  // of the last message in the spool that is
+        std::uint64_t lsn = 0;
+        std::size_t count = 0;
+        std::chrono::steady_clock::time_point at;
+    };
+    std::optional<Early> early_;
+    std::optional<postgres::Connection> spool_connection_;
     std::uint64_t heartbeat_seen_ = 0;
     int suspicious_ = 0;  // heartbeats in a row that name events which do not come
     std::chrono::steady_clock::time_point suspicious_since_;
@@ -151,6 +182,12 @@ class Session {
     std::int64_t forged_epoch_ = 0;                // claimed by a message, unknown to the primary
     bool queue_was_gone_ = false;                  // when this session began
     std::uint64_t copy_lsn_ = 0;                   // highest snapshot_lsn of the topic
+
+    // The batch that is being written. Its thread has replica_, writer_ and what the first written_
+    // of pending_ point to for itself, and reads position_. Last: it ends before what it uses does.
+    Wakeup batch_wakeup_;
+    bool written_lazily_ = false;
+    std::future<postgres::WalEnd> batch_;
 };
 
 }  // namespace cqrs::apply

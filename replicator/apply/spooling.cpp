@@ -26,6 +26,7 @@ void Session::spool_more() {
         const bool full = bytes_ > context_.settings.memory || unacked_.size() * 4 >= window * 3;
         if (!full) return;
         if (complete_ > 0) apply_complete();
+        settle();
         // Freed enough, unless one transaction alone is that large.
         if (messages_.empty() ||
             (bytes_ <= context_.settings.memory && unacked_.size() * 4 < window * 3))
@@ -52,14 +53,17 @@ void Session::spool_more() {
 void Session::spool_pending() {
     const std::int64_t received = messages_.back()->head.last();
     spool_lsn_ = messages_.back()->head.lsn;
-    replica_->exec("BEGIN");
-    if (!received_position(*replica_, topic_, position_, received))
+    const bool early = early_ || may_write_early();
+    postgres::Connection& spool = early ? *spool_connection_ : *replica_;
+    spool.exec("BEGIN");
+    if (!received_position(spool, topic_, position_, received))
         throw Restart("the position was changed by somebody else");
-    for (const auto& m : messages_) spool_message(*replica_, topic_, *m);
-    replica_->commit();
+    for (const auto& m : messages_) spool_message(spool, topic_, *m);
+    spool.commit();
     flushes_.all_flushed();
     position_.received = received;
     spooling_ = true;
+    if (early) write_early();
     pending_.clear();
     messages_.clear();
     complete_ = bytes_ = 0;
@@ -109,6 +113,7 @@ void Session::apply_spool() {
         bool aside = false;
         for (const auto mode : {set_wise, replace, one_by_one}) {
             try {
+                if (!early_) prepare_spool(mode);
                 write_spool(to, mode, false);
                 break;
             } catch (const TryAside&) {
@@ -120,20 +125,24 @@ void Session::apply_spool() {
             }
             replica_->exec("ROLLBACK");
             writer_->end_transaction();
+            early_.reset();
         }
-        if (aside) write_spool(to, replace, true);
+        if (aside) {
+            prepare_spool(replace);
+            write_spool(to, replace, true);
+        }
     } catch (const Refused& e) {
         throw NeedCopy(std::string("a message in cqrs.spool cannot be read: ") + e.what(), {},
                        *position_.sequence + 1, *position_.received);
     }
+    early_.reset();
     position_ = load_position(*replica_, topic_);
     spooling_ = position_.received.has_value();
     healthy_(true);
 }
 
-void Session::write_spool(const Boundary& to, Writer::Mode mode, bool aside) {
-    const bool rest = *position_.received > to.sequence;
-    // Staging tables first: they are made outside the transaction.
+// What is made outside the transaction.
+void Session::prepare_spool(Writer::Mode mode) {
     std::vector<Event> any(tables_.size());
     std::vector<const Event*> touch;
     for (std::size_t i = 0; i < tables_.size(); ++i) {
@@ -143,14 +152,40 @@ void Session::write_spool(const Boundary& to, Writer::Mode mode, bool aside) {
     }
     writer_->prepare(touch, mode);
     if (!parked_.empty()) parked_.load(*replica_, tables_);
-    parked_.begin();
+}
 
-    if (!begin_advance(*replica_, topic_, position_, to, rest, handlers_.version(), false))
-        throw Restart("the position, the handlers or a fence were changed");
+// Events that say more than rows.
+void Session::notice_orders(const Event& e) {
+    if (e.table && e.verb == Verb::resync)
+        throw NeedCopy("event " + std::string(e.id) + " (" + std::string(e.type) +
+                           "): " + std::string(e.detail),
+                       {e.table->prefix});
+    if (e.table && e.verb == Verb::stop)
+        throw Halt("event " + std::string(e.id) + " (" + std::string(e.type) +
+                   "): the primary could not say what changed: " + std::string(e.detail) +
+                   ". To copy the table anew: UPDATE cqrs.subscription_state SET state = "
+                   "'pending' WHERE prefix = '" +
+                   e.table->prefix + "'.");
+    if (handlers_.order(e)) {
+        const std::string what = "event " + std::string(e.id) + " (" + std::string(e.type) + ")";
+        replica_->exec("ROLLBACK");
+        backfill_again(std::string(e.prefix), what);
+    }
+}
+
+void Session::write_spool(const Boundary& to, Writer::Mode mode, bool aside) {
+    const bool rest = *position_.received > to.sequence;
+    parked_.begin();
+    const auto check = [](bool advanced) {
+        if (!advanced) throw Restart("the position, the handlers or a fence were changed");
+    };
+    // What is written early could not hold the position's row: it would keep the spool waiting.
+    if (!early_)
+        check(begin_advance(*replica_, topic_, position_, to, rest, handlers_.version(), false));
     std::vector<std::unique_ptr<Message>> held;
     std::vector<const Event*> events;
-    std::size_t bytes = 0, count = 0, transactions = 0;
-    std::uint64_t lsn = 0;
+    std::size_t bytes = 0, count = early_ ? early_->count : 0, transactions = early_ ? 1 : 0;
+    std::uint64_t lsn = early_ ? early_->lsn : 0;
     const auto write = [&] {
         try {
             if (aside)
@@ -174,7 +209,8 @@ void Session::write_spool(const Boundary& to, Writer::Mode mode, bool aside) {
         events.clear();
         bytes = 0;
     };
-    std::int64_t next = *position_.sequence + 1, after = 0;
+    std::int64_t next = early_ ? early_->next : *position_.sequence + 1;
+    std::int64_t after = early_ ? early_->after : 0;
     while (next <= to.sequence) {
         if (control_.stop.requested()) throw Restart("stopping");
         auto message = std::make_unique<Message>();
@@ -184,22 +220,7 @@ void Session::write_spool(const Boundary& to, Writer::Mode mode, bool aside) {
         decoder_->decode(*message, next);
         for (const Event& e : message->events) {
             if (e.sequence > to.sequence) break;
-            if (e.table && e.verb == Verb::resync)
-                throw NeedCopy("event " + std::string(e.id) + " (" + std::string(e.type) +
-                                   "): " + std::string(e.detail),
-                               {e.table->prefix});
-            if (e.table && e.verb == Verb::stop)
-                throw Halt("event " + std::string(e.id) + " (" + std::string(e.type) +
-                           "): the primary could not say what changed: " + std::string(e.detail) +
-                           ". To copy the table anew: UPDATE cqrs.subscription_state SET state = "
-                           "'pending' WHERE prefix = '" +
-                           e.table->prefix + "'.");
-            if (handlers_.order(e)) {
-                const std::string what =
-                    "event " + std::string(e.id) + " (" + std::string(e.type) + ")";
-                replica_->exec("ROLLBACK");
-                backfill_again(std::string(e.prefix), what);
-            }
+            notice_orders(e);
             transactions += e.lsn != lsn;
             lsn = e.lsn;
             ++count;
@@ -212,6 +233,7 @@ void Session::write_spool(const Boundary& to, Writer::Mode mode, bool aside) {
             write();
     }
     write();
+    if (early_) check(advance(*replica_, topic_, position_, to, rest, handlers_.version()));
     drop_spooled(*replica_, topic_, to.sequence);
     replica_->commit();
     flushes_.all_flushed();
