@@ -3,6 +3,9 @@
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
+#include <future>
+#include <vector>
+
 #include "broker/connection.hpp"
 #include "postgres/connection.hpp"
 
@@ -40,16 +43,22 @@ void look_at_database(const std::string& url, const char* setting, const Stop& s
 
 }  // namespace
 
+// All at once: each costs a few round trips and a password's hash.
 void check_access(Command command, const Settings& settings, const Stop& stop) {
-    look_at_database(settings.database_url, "--database-url (DATABASE_URL)", stop);
+    const auto database = [&](const std::string& url, const char* setting) {
+        return std::async(std::launch::async,
+                          [&stop, url, setting] { look_at_database(url, setting, stop); });
+    };
+    std::vector<std::future<void>> looks;
+    looks.push_back(database(settings.database_url, "--database-url (DATABASE_URL)"));
     if (command != Command::relay)
-        look_at_database(settings.replica_database_url,
-                         "--replica-database-url (REPLICA_DATABASE_URL)", stop);
-    if (stop.requested()) return;
+        looks.push_back(database(settings.replica_database_url,
+                                 "--replica-database-url (REPLICA_DATABASE_URL)"));
     look<broker::Error>("--broker-url (RABBITMQ_BROKER_URL)", [&] {
         broker::Connection::open(settings.broker_url, settings.broker_cacert, "cqrs-replicator",
                                  limit);
     });
+    for (auto& each : looks) each.get();
 }
 
 }  // namespace cqrs

@@ -19,7 +19,7 @@ struct Settings {
     std::string listen = "0.0.0.0:8000";  // --listen HOST:PORT of the admin HTTP; empty: none
     std::string slot = "cqrs";            // --slot
     std::string replica = "replica";      // --name, [A-Za-z0-9_-]{1,63}
-    std::size_t batch_bytes = 65536;      // --batch-bytes, body size at which a message closes
+    std::size_t batch_bytes = 262144;     // --batch-bytes, body size at which a message closes
     std::size_t max_batch = 0;            // --max-batch, events per message; 0: no limit
     bool compress = false;                // --compress lz4 sets it: bodies of some size
     std::size_t max_message_bytes = 15 * 1024 * 1024;  // --max-message-bytes

@@ -240,7 +240,7 @@ const std::vector<Setting>& all_settings() {
          apply | add, 0, false, number(&S::jobs, 1, 64)},
         {"init", "CQRS_INIT", "", "do what add-replica does first", "", apply, 0, false,
          flag(&S::init)},
-        {"batch-bytes", "CQRS_BATCH_BYTES", "SIZE", "a message is closed at this size", "64kB",
+        {"batch-bytes", "CQRS_BATCH_BYTES", "SIZE", "a message is closed at this size", "256kB",
          relay | run, 0, false, size(&S::batch_bytes, kB, 16 * MB)},
         {"max-batch", "CQRS_MAX_BATCH", "N",
          "events in a message at most; 1: every event its own message; 0: no limit", "0",

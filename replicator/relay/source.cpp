@@ -229,7 +229,9 @@ void Source::push_checkpoint(bool announce) {
 // passed, not with the next heartbeat.
 void Source::announce(bool dry) {
     if (safe_lsn_ <= announced_lsn_) return;
-    const auto interval = dry ? announcement_interval : busy_announcement_interval;
+    // A full frame came of a plugin that is behind: another one follows.
+    const bool busy = !dry || frame_.body.size() >= settings_.batch_bytes;
+    const auto interval = busy ? busy_announcement_interval : announcement_interval;
     if (Clock::now() < last_announcement_ + interval) return;
     flush(true);
 }

@@ -99,7 +99,7 @@ TEST_F(Config, Defaults) {
     EXPECT_EQ(invocation.command, Command::relay);
     EXPECT_EQ(invocation.settings.slot, "cqrs");
     EXPECT_EQ(invocation.settings.listen, "0.0.0.0:8000");
-    EXPECT_EQ(invocation.settings.batch_bytes, 65536U);
+    EXPECT_EQ(invocation.settings.batch_bytes, 262144U);
     EXPECT_EQ(invocation.settings.heartbeat, std::chrono::seconds(1));
     EXPECT_TRUE(invocation.settings.auto_resync);
 }
@@ -284,7 +284,7 @@ TEST_F(Config, CommandsAndHelp) {
     };
     expect_named(help({"--help"}), {"relay", "apply", "doctor", "CQRS_CONFIG"});
     expect_named(help({"relay", "--help"}),
-                 {"--batch-bytes", "CQRS_BATCH_BYTES", "64kB", "--slot", "[cqrs]"});
+                 {"--batch-bytes", "CQRS_BATCH_BYTES", "256kB", "--slot", "[cqrs]"});
     expect_named(help({"--version"}), {"cqrs-replicator 1"});
     expect_named(help({"apply", "--version"}), {"cqrs-replicator 1"});
 }
