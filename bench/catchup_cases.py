@@ -64,18 +64,17 @@ def insert_case(name, size, per_transaction, all_shapes):
     """per_transaction 0: all in one. all_shapes: other tables too, also without --full."""
 
     def case(rig, options):
-        count = scaled(options, *size)
-        each = per_transaction or count
-
-        def workload(shape):
+        def workload(shape, count=scaled(options, *size)):
+            each = per_transaction or count
             return Insert(shape, count, each, f"{count:,} inserts, {each:,} a transaction")
 
         results = beside_native(rig, options, name, workload(Shape()), lz4=all_shapes)
         if rig.pglogical_primary:
             results += beside_pglogical(rig, fewer(options), name, workload(Shape()))
         if all_shapes or options.full:
+            fewer_rows = scaled(options, min(size[0], 400_000), size[1])
             for shape in (Shape("uuid7"), Shape("bigint"), Shape("bigint", wide=True)):
-                results += beside_native(rig, fewer(options), name, workload(shape))
+                results += beside_native(rig, fewer(options), name, workload(shape, fewer_rows))
         return results
 
     return case
@@ -94,7 +93,7 @@ def change_case(name, kind, size, per_transaction, text):
 
 def replicas_case(number):
     def case(rig, options):
-        count = scaled(options, 60_000, 300_000)
+        count = scaled(options, 150_000, 300_000)
         text = f"to the last of {number} replicas: {count:,} inserts, 1,000 a transaction"
         workload = Insert(Shape(), count, 1000, text)
         return beside_native(rig, options, f"replicas-{number}", workload, number, lz4=number == 8)
@@ -123,15 +122,15 @@ def memory_case(rig, options):
 
 
 INSERTS = {
-    "insert-one-transaction": insert_case("insert-one-transaction", (500_000, 1_000_000), 0, False),
-    "insert-1000x1000": insert_case("insert-1000x1000", (400_000, 1_000_000), 1000, True),
+    "insert-one-transaction": insert_case("insert-one-transaction", (1_000_000, 1_000_000), 0, False),
+    "insert-1000x1000": insert_case("insert-1000x1000", (1_000_000, 1_000_000), 1000, True),
     "insert-single-row": insert_case("insert-single-row", (100_000, 100_000), 1, False),
 }
 CHANGES = {
-    "update": change_case("update", Update, (200_000, 300_000), 1000, "updates"),
-    "delete": change_case("delete", Delete, (200_000, 300_000), 1000, "deletes"),
+    "update": change_case("update", Update, (300_000, 300_000), 1000, "updates"),
+    "delete": change_case("delete", Delete, (300_000, 300_000), 1000, "deletes"),
     "mix-hot-keys": change_case(
-        "mix-hot-keys", Mix, (200_000, 300_000), 100, "changes, 1,000 of 100,000 rows are hot"
+        "mix-hot-keys", Mix, (300_000, 300_000), 100, "changes, 1,000 of 100,000 rows are hot"
     ),
 }
 REPLICAS = {f"replicas-{number}": replicas_case(number) for number in (2, 4, 8)}
