@@ -94,8 +94,8 @@ class Place:
             return False
         except errors.QueryCanceled:
             return True
-        except (errors.AdminShutdown, psycopg2.OperationalError, psycopg2.InterfaceError):
-            # libpq may meet the closed socket first.
+        except psycopg2.Error:
+            # 57P01, or what libpq makes of a closed socket.
             if way != "terminate":
                 raise
             return True
