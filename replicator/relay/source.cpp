@@ -228,12 +228,14 @@ void Source::push_checkpoint(bool announce) {
 // Somebody may be waiting for a commit that has no event in his topic: he hears at once that it was
 // passed, not with the next heartbeat.
 void Source::announce(bool dry) {
-    if (safe_lsn_ <= announced_lsn_) return;
+    if (safe_lsn_ <= announced_lsn_ || Clock::now() < next_announcement(dry)) return;
+    flush(true);
+}
+
+Clock::time_point Source::next_announcement(bool dry) const {
     // A full frame came of a plugin that is behind: another one follows.
     const bool busy = !dry || frame_.body.size() >= settings_.batch_bytes;
-    const auto interval = busy ? busy_announcement_interval : announcement_interval;
-    if (Clock::now() < last_announcement_ + interval) return;
-    flush(true);
+    return last_announcement_ + (busy ? busy_announcement_interval : announcement_interval);
 }
 
 // Once per heartbeat interval.
@@ -286,8 +288,7 @@ void Source::wait(Stream& stream, Statements& statements, bool dry) {
     }
     const bool unsent = stream.flush();
     auto until = std::min(next_tick_, next_status_);
-    if (safe_lsn_ > announced_lsn_)
-        until = std::min(until, last_announcement_ + announcement_interval);
+    if (safe_lsn_ > announced_lsn_) until = std::min(until, next_announcement(dry));
     const auto left =
         std::chrono::duration_cast<std::chrono::milliseconds>(until - Clock::now()).count() + 1;
     const int timeout = dry || held ? static_cast<int>(std::max<std::int64_t>(left, 0)) : 0;

@@ -60,6 +60,7 @@ class Source {
     void flush(bool announce);
     void push_checkpoint(bool announce);
     void announce(bool dry);
+    Clock::time_point next_announcement(bool dry) const;
     void note_time();
     void tick(Statements& statements);
     void commit_progress(Statements& statements, const Checkpoint& checkpoint);
