@@ -59,8 +59,17 @@ create(2, 'first');
 $cqrs->wait_equal('r1', 'parking_slots');
 is(incidents(), '0', 'nothing has happened yet');
 
+# Twice written is the same row: count what is written.
+$replica->safe_psql('postgres', <<'SQL');
+CREATE TABLE written (name text);
+CREATE FUNCTION note_written() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO public.written VALUES (NEW.name); RETURN NULL; END $$;
+CREATE TRIGGER note_written AFTER INSERT OR UPDATE ON parking_slots FOR EACH ROW EXECUTE FUNCTION note_written();
+ALTER TABLE parking_slots ENABLE ALWAYS TRIGGER note_written;
+SQL
 harm('duplicated', sub { $cqrs->amqp('duplicate', $queue) });
 is(incidents(), '0', 'duplicates are skipped, not healed');
+is($replica->safe_psql('postgres', 'SELECT count(*) || $$ $$ || count(DISTINCT name) FROM written'), '8 8', 'and not written again');
+$replica->safe_psql('postgres', 'DROP TRIGGER note_written ON parking_slots');
 
 harm('taken', sub { $cqrs->amqp('take', $queue, 1) });
 cmp_ok(incidents(), '>=', 1, 'a missing message is an incident');

@@ -8,7 +8,7 @@ amqp.py URL purge|delete QUEUE
 amqp.py URL publish EXCHANGE KEY HEADERS BODY   headers: JSON; a value {"type": "..."} is made below
 amqp.py URL take QUEUE N                 removes N messages for good
 amqp.py URL swap QUEUE                   takes all messages and puts them back in reverse order
-amqp.py URL duplicate QUEUE              puts every message in twice
+amqp.py URL duplicate QUEUE              puts all messages in twice, one after the other
 """
 import json
 import sys
@@ -71,7 +71,7 @@ def main(url, command, *arguments):
         print(sum(1 for _ in everything(channel, arguments[0], int(arguments[1]))))
     elif command in ("swap", "duplicate"):
         messages = list(everything(channel, arguments[0]))
-        again = reversed(messages) if command == "swap" else [m for m in messages for _ in (1, 2)]
+        again = reversed(messages) if command == "swap" else messages + messages
         channel.confirm_delivery()
         for _, properties, body in again:
             channel.basic_publish("", arguments[0], body, properties)
