@@ -90,15 +90,17 @@ bool Plugin::write_row_event(std::string& out, Table& table, ReorderBufferChange
 }
 
 // WAL holds the old key if it changed, or with REPLICA IDENTITY FULL, or if part of it is in TOAST.
+// Where the identity is not the primary key, a replica would look for the row by its primary key,
+// which may have changed unsaid: there the key is always named.
 bool Plugin::write_oldkey(std::string& out, Table& table, Failure& failure) {
-    if (!rows_.has_old()) return true;
+    if (!rows_.has_old() && !table.names_old) return true;
     old_key_.clear();
     new_key_.clear();
     const Part part = table.has_key ? Part::key : Part::all;
-    if (!rows_.write_old(old_key_, table, part, failure) ||
-        !rows_.write_new_key(new_key_, table, failure))
-        return false;
-    if (old_key_ == new_key_) return true;
+    if (rows_.has_old() && !rows_.write_old(old_key_, table, part, failure)) return false;
+    if (!rows_.write_new_key(new_key_, table, failure)) return false;
+    if (!rows_.has_old()) old_key_ = new_key_;
+    if (old_key_ == new_key_ && !table.names_old) return true;
     out.append(",\"oldkey\":");
     return append_json_string(out, old_key_);
 }

@@ -145,6 +145,8 @@ void describe_columns(Table& table, Relation root, Relation changed) {
     if (!attempt(table.broken, [&] { keys = key_columns(changed); })) return;
     table.full_identity = changed->rd_rel->relreplident == REPLICA_IDENTITY_FULL;
     table.has_key = keys != nullptr;
+    table.names_old = changed->rd_rel->relreplident == REPLICA_IDENTITY_INDEX &&
+                      changed->rd_replidindex != changed->rd_pkindex;
     for (int i = 0; i < columns->natts; i++) {
         Form_pg_attribute attribute = TupleDescAttr(columns, i);
         if (!is_stored(attribute)) continue;

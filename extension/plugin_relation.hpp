@@ -66,7 +66,8 @@ struct Table {
     bool notify = false;
     bool full_identity = false;  // the old row is whole
     bool has_key = false;
-    Reason broken;  // not empty: its columns cannot be read, every change is a stop
+    bool names_old = false;  // updates name the old key, also where it stays: see write_oldkey()
+    Reason broken;           // not empty: its columns cannot be read, every change is a stop
     Topic* topic = nullptr;
     std::string name;  // "schema.table" of the root, as a JSON string
     std::array<std::string, static_cast<std::size_t>(Verb::count)> types;

@@ -31,7 +31,7 @@ bool check_apply_rights(postgres::Connection& connection, Findings& findings) {
     std::vector<std::string> functions;
     for (const char* function :
          {"pg_replication_origin_create(text)", "pg_replication_origin_oid(text)",
-          "pg_replication_origin_session_setup(text)"}) {
+          "pg_replication_origin_session_setup(text)", "pg_replication_origin_drop(text)"}) {
         const auto result = connection.query("SELECT has_function_privilege($1, 'EXECUTE')",
                                              {std::string_view(function)});
         if (!result.get_bool(0, 0)) functions.emplace_back(function);
@@ -72,12 +72,20 @@ void check_origins(postgres::Connection& connection, std::size_t topics, Finding
                                  ? "max_active_replication_origins"
                                  : "max_replication_slots";
     const auto limit = std::stoul(setting_of(connection, name));
+    // All databases of the server share them.
+    const auto others = static_cast<std::size_t>(
+        connection
+            .exec("SELECT count(*) FROM pg_replication_origin WHERE roname NOT LIKE 'cqrs\\_' || "
+                  "(SELECT oid FROM pg_database WHERE datname = current_database()) || '\\_%'")
+            .get_int(0, 0));
     findings.check(
-        limit > topics, fmt::format("{} = {}, {} topics", name, limit, topics),
-        fmt::format(
-            "{} = {}: each of {} topics needs a replication origin, the heartbeats one more", name,
-            limit, topics),
-        fmt::format("ALTER SYSTEM SET {} = {};   -- then restart", name, topics + 8));
+        limit > topics + others,
+        fmt::format("{} = {}, {} topics, {} other replication origins", name, limit, topics,
+                    others),
+        fmt::format("{} = {}: each of {} topics needs a replication origin, the heartbeats one "
+                    "more, and the server has {} others",
+                    name, limit, topics, others),
+        fmt::format("ALTER SYSTEM SET {} = {};   -- then restart", name, topics + others + 8));
 }
 
 void compare_columns(postgres::Connection& connection, const std::string& prefix,

@@ -10,6 +10,7 @@ void Health::set(const std::string& part, const std::string& reason) {
 void Health::remove(const std::string& part) {
     const std::lock_guard lock(mutex_);
     parts_.erase(part);
+    notes_.erase(part);
 }
 
 std::map<std::string, std::string> Health::snapshot() const {

@@ -205,6 +205,10 @@ class Supervisor {
                 ++it;  // tried again in a second
                 continue;
             }
+            if (!drop_origin(connection, topic)) {
+                ++it;
+                continue;
+            }
             forget_topic(connection, topic);
             spdlog::info("apply: topic {} is not subscribed any more; queue {} deleted", topic,
                          queue);

@@ -338,14 +338,10 @@ void Decoder::State::finish(Event& e, const Type& type, Known* k, bool has_data)
     if (e.verb == Verb::truncate || e.verb == Verb::resync || e.verb == Verb::stop) return;
     if (!k || !has_data) throw Refused("a row's event has no data");
     const Field* names_it = e.old ? e.old : e.row;
-    const Key* key = table.key_for(names_it);
-    // An update keyed by other columns than ours says nothing against the row's own key.
-    if (!key && e.old) key = table.key_for(e.row);
-    if (!key || (e.verb != Verb::remove && !table.key_for(e.row)))
+    if (!table.key_for(names_it) || (e.verb != Verb::remove && !table.key_for(e.row)))
         throw Halt("event " + std::string(e.id) + " (" + std::string(e.type) +
                    ") lacks the columns of every unique key of " + table.name +
-                   ". Give the replica's table the primary's key, or the primary's table "
-                   "REPLICA IDENTITY FULL.");
+                   ". Give the replica's table the primary's key or replica identity.");
     e.pattern = table.pattern(e.row);
 }
 

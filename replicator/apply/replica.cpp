@@ -61,6 +61,21 @@ std::string origin_name(Connection& connection, const std::string& topic) {
     return fmt::format("cqrs_{}_{}", database.get(0, 0), topic);
 }
 
+bool drop_origin(Connection& connection, const std::string& topic) {
+    const std::string name = origin_name(connection, topic);
+    try {
+        connection.query(
+            "SELECT pg_replication_origin_drop(roname) FROM pg_replication_origin "
+            "WHERE roname = $1",
+            {name});
+    } catch (const Error& e) {
+        if (!connection.ok()) throw;
+        if (e.sqlstate() == "55006") return false;
+        spdlog::warn("replication origin {} stays: {}", name, e.what());
+    }
+    return true;
+}
+
 void set_origin(Connection& connection, const std::string& topic) {
     static std::atomic<bool> said{false};
     const std::string name = origin_name(connection, topic);

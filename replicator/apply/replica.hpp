@@ -18,7 +18,11 @@ bool try_lock_topic(postgres::Connection& connection, const std::string& topic);
 // replicas.
 std::string origin_name(postgres::Connection& connection, const std::string& topic);
 
-// Sets the session's replication origin. Where the role or the server does not allow
+// False: the session that had it has not ended yet. Without the right to drop it stays, and says
+// so.
+bool drop_origin(postgres::Connection& connection, const std::string& topic);
+
+// Sets the session's replication origin, origin_name(). Where the role or the server does not allow
 // it, it says so once per process and goes on: only a relay on this replica would notice.
 void set_origin(postgres::Connection& connection, const std::string& topic);
 

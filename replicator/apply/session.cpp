@@ -158,7 +158,8 @@ void Session::copy(const NeedCopy& need, bool initial) {
             std::find(need.prefixes.begin(), need.prefixes.end(), s.prefix) != need.prefixes.end();
         if (!asked && !whole) continue;
         for (const Table& t : tables_)
-            if (t.prefix == s.prefix) targets.push_back({s.prefix, t.name, t.ignore_unknown});
+            if (t.prefix == s.prefix)
+                targets.push_back({s.prefix, t.name, t.rows(), t.ignore_unknown});
         copied.push_back(&s);
     }
     for (const Subscription* s : copied)

@@ -40,7 +40,7 @@ std::int64_t copy_table(Connection& primary, Connection& replica, const CopyTarg
                           target.prefix, target.relation, target.ignore_unknown);
     const auto shown = progress.add(target.prefix, target.relation, rows_expected(primary, source));
     try {
-        replica.exec("DELETE FROM " + target.relation);  // not TRUNCATE: older readers keep theirs
+        replica.exec("DELETE FROM " + target.rows);  // not TRUNCATE: older readers keep theirs
         primary.copy_out_begin(copy::copy_out_sql(list, source, partitioned));
         replica.copy_begin(copy::copy_in_sql(list, target.relation));
         const std::int64_t rows = copy::pump(primary, replica, *shown, [&] {

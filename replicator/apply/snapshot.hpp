@@ -16,7 +16,8 @@ struct CopyTarget {
     std::string
         prefix;  // found in cqrs.published on the primary; copies nothing if it is not there
     std::string
-        relation;  // on the replica, qualified and quoted (regclass::text under an empty path)
+        relation;      // on the replica, qualified and quoted (regclass::text under an empty path)
+    std::string rows;  // Table::rows()
     bool ignore_unknown = false;  // columns that only the primary has are left out
 };
 

@@ -81,7 +81,8 @@ constexpr const char* columns_sql = R"(
            bool_or(b.type IN ('pg_catalog.json'::regtype, 'pg_catalog.jsonb'::regtype)),
            bool_or(b.type = 'pg_catalog.uuid'::regtype),
            bool_or(b.type IN ('pg_catalog.int2'::regtype, 'pg_catalog.int4'::regtype,
-                              'pg_catalog.int8'::regtype))
+                              'pg_catalog.int8'::regtype)),
+           bool_or((SELECT t.typcategory = 'A' FROM pg_catalog.pg_type t WHERE t.oid = b.type))
     FROM pg_catalog.pg_attribute a JOIN base b USING (attnum)
     WHERE a.attrelid = $1::oid
     GROUP BY a.attnum, a.attname, a.atttypid, a.attgenerated, a.attidentity
@@ -103,7 +104,7 @@ constexpr const char* keys_sql = R"(
     JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace
     WHERE i.indrelid = $1::oid AND i.indisunique AND i.indisvalid AND i.indpred IS NULL
       AND k.n <= i.indnkeyatts
-    ORDER BY i.indisprimary DESC, i.indisreplident DESC, i.indexrelid, k.n)";
+    ORDER BY i.indisreplident DESC, i.indisprimary DESC, i.indexrelid, k.n)";
 
 }  // namespace
 
@@ -114,7 +115,8 @@ Table load_table(postgres::Connection& connection, std::uint32_t oid, const std:
     const std::string id = std::to_string(oid);
 
     const auto named = connection.query(
-        "SELECT pg_catalog.format('%I.%I', n.nspname, c.relname) FROM pg_catalog.pg_class c "
+        "SELECT pg_catalog.format('%I.%I', n.nspname, c.relname), c.relkind = 'p' "
+        "FROM pg_catalog.pg_class c "
         "JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1::oid",
         {id});
     if (named.rows() == 0)
@@ -122,6 +124,7 @@ Table load_table(postgres::Connection& connection, std::uint32_t oid, const std:
                     "the table that \"" + prefix + "\" is subscribed to is gone", "",
                     "cqrs.unsubscribe('" + prefix + "'), or create the table and subscribe again.");
     table.name = std::string(named.get(0, 0));
+    table.partitioned = named.get_bool(0, 1);
 
     const auto columns = connection.query(columns_sql, {id});
     std::unordered_map<std::int64_t, std::uint32_t> index_of;
@@ -135,6 +138,7 @@ Table load_table(postgres::Connection& connection, std::uint32_t oid, const std:
         c.json = columns.get_bool(i, 5);
         if (columns.get_bool(i, 6)) c.order = Column::Order::bytes;
         if (columns.get_bool(i, 7)) c.order = Column::Order::number;
+        c.array = columns.get_bool(i, 8);
         index_of.emplace(columns.get_int(i, 0), static_cast<std::uint32_t>(table.columns.size()));
         table.columns.push_back(std::move(c));
     }

@@ -23,6 +23,7 @@ struct Column {
     std::string cast;        // type without typmod: "bpchar", not "character" (which is char(1))
     bool generated = false;  // delivered, never written
     bool identity_always = false;  // cannot be SET; INSERT needs OVERRIDING SYSTEM VALUE
+    bool array = false;            // has no array of its own type
     bool json = false;             // json or jsonb (or a domain over it): takes the raw JSON
     enum class Order : std::uint8_t { unknown, bytes, number };
     Order order = Order::unknown;  // how the index orders its text: as bytes (uuid), as a number
@@ -38,8 +39,9 @@ struct Table {
     std::uint32_t oid = 0;
     std::string prefix;  // of the subscription
     std::string name;    // schema-qualified and quoted
+    bool partitioned = false;
     std::vector<Column> columns;
-    std::vector<Key> keys;  // the primary key first, then the replica identity, then others
+    std::vector<Key> keys;  // REPLICA IDENTITY USING INDEX first, then the primary key, then others
     std::size_t key = 0;    // the one in use
     bool notify = false;
     bool ignore_unknown = false;  // columns that only the primary has
@@ -62,6 +64,8 @@ struct Table {
     };
     std::uint32_t pattern(const Field* row) const;
     const Pattern& pattern(std::uint32_t id) const;
+    // Where rows are read, changed and deleted: children by inheritance are tables of their own.
+    std::string rows() const { return partitioned ? name : "ONLY " + name; }
     const Key& primary() const { return keys[key]; }
     // The first key whose columns `fields` has, the one in use preferred.
     const Key* key_for(const Field* fields) const;

@@ -98,7 +98,7 @@ void Writer::write(std::span<const Event* const> events, Mode mode) {
         for (const TableChange& change : step.tables) {
             if (change.irregular)
                 throw TryNext("a row was changed in an order that cannot have been");
-            if (change.truncate) connection_.exec("DELETE FROM " + change.table->name);
+            if (change.truncate) connection_.exec("DELETE FROM " + change.table->rows());
             // What UPDATE cannot express goes the other way for this table alone.
             const bool whole = change.table->replace_only && !change.updates.empty();
             if (mode == Mode::replace || whole)
@@ -196,7 +196,8 @@ void Writer::set_wise(const TableChange& change) {
         if (found < static_cast<std::int64_t>(expected))
             conflicts_[kind] += static_cast<std::int64_t>(expected) - found;
     };
-    const bool by_array = table.primary().columns.size() == 1;
+    const auto& key = table.primary().columns;
+    const bool by_array = key.size() == 1 && !table.columns[key[0]].array;
     if ((!change.deletes.empty() && !by_array) || !change.updates.empty()) clear_staging(table);
     if (!change.deletes.empty()) {
         const std::vector<NetRow> rows = keys_of(table, change.deletes);
@@ -316,7 +317,7 @@ void Writer::one(const Event& e, Mode mode) {
                     ++conflicts_["delete_missing"];
                 return;
             case Verb::truncate:
-                connection_.exec("DELETE FROM " + table.name);
+                connection_.exec("DELETE FROM " + table.rows());
                 return;
             default:
                 return;

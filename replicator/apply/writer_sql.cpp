@@ -83,7 +83,7 @@ Columns to_set(const Table& table, const Columns& columns, const Key& key) {
 }
 
 std::string delete_staged(const Table& table, const std::string& tag_condition) {
-    return "DELETE FROM " + table.name + " AS t USING " + staging_name(table) + " AS s WHERE " +
+    return "DELETE FROM " + table.rows() + " AS t USING " + staging_name(table) + " AS s WHERE " +
            match(table, table.primary()) +
            (tag_condition.empty() ? "" : " AND s." + tag_column(table) + tag_condition);
 }
@@ -91,7 +91,7 @@ std::string delete_staged(const Table& table, const std::string& tag_condition) 
 std::string delete_listed(const Table& table) {
     const Key& key = table.primary();
     const Column& c = table.columns[key.columns[0]];
-    return "DELETE FROM " + table.name + " AS t WHERE t." + c.quoted + " " + key.equals[0] +
+    return "DELETE FROM " + table.rows() + " AS t WHERE t." + c.quoted + " " + key.equals[0] +
            " ANY ($1::" + c.cast + "[])";
 }
 
@@ -101,7 +101,7 @@ std::string update_staged(const Table& table, const Columns& set, std::int64_t t
         const std::string& name = table.columns[c].quoted;
         assignments += (assignments.empty() ? "" : ", ") + name + " = s." + name;
     }
-    return "UPDATE " + table.name + " AS t SET " + assignments + " FROM " + staging_name(table) +
+    return "UPDATE " + table.rows() + " AS t SET " + assignments + " FROM " + staging_name(table) +
            " AS s WHERE " + match(table, table.primary()) + " AND s." + tag_column(table) + " = " +
            std::to_string(tag);
 }
@@ -112,7 +112,7 @@ std::string fill_staged(const Table& table, const Columns& absent, std::int64_t 
         const std::string& name = table.columns[c].quoted;
         assignments += (assignments.empty() ? "" : ", ") + name + " = t." + name;
     }
-    return "UPDATE " + staging_name(table) + " AS s SET " + assignments + " FROM " + table.name +
+    return "UPDATE " + staging_name(table) + " AS s SET " + assignments + " FROM " + table.rows() +
            " AS t WHERE " + match(table, table.primary()) + " AND s." + tag_column(table) + " = " +
            std::to_string(tag);
 }
@@ -135,12 +135,12 @@ std::string update_one(const Table& table, const Columns& set, const Key& key) {
     std::string assignments;
     for (std::size_t i = 0; i < set.size(); ++i)
         assignments += (i ? ", " : "") + table.columns[set[i]].quoted + " = " + param(i + 1);
-    return "UPDATE " + table.name + " AS t SET " + assignments + " WHERE " +
+    return "UPDATE " + table.rows() + " AS t SET " + assignments + " WHERE " +
            match_params(table, key, set.size() + 1);
 }
 
 std::string delete_one(const Table& table, const Key& key) {
-    return "DELETE FROM " + table.name + " AS t WHERE " + match_params(table, key, 1);
+    return "DELETE FROM " + table.rows() + " AS t WHERE " + match_params(table, key, 1);
 }
 
 std::string move_one(const Table& table, const Columns& present, const Columns& absent,
@@ -150,7 +150,7 @@ std::string move_one(const Table& table, const Columns& present, const Columns& 
         values += (i ? ", " : "") + param(i + 1) + "::" + table.columns[present[i]].cast;
     Columns all = present;
     all.insert(all.end(), absent.begin(), absent.end());
-    return "WITH old AS (DELETE FROM " + table.name + " AS t WHERE " +
+    return "WITH old AS (DELETE FROM " + table.rows() + " AS t WHERE " +
            match_params(table, key, present.size() + 1) + " RETURNING *) INSERT INTO " +
            table.name + " (" + list(table, all) + ") OVERRIDING SYSTEM VALUE SELECT " + values +
            (absent.empty() ? "" : ", " + list(table, absent, "old.")) + " FROM old";

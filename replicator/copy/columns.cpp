@@ -25,6 +25,8 @@ constexpr const char* columns_sql = R"(
     )
     SELECT a.attname, a.attgenerated <> '', pg_catalog.format_type(t.oid, NULL),
            t.typtype = 'e' OR (t.oid < 10000 AND t.typtype IN ('b', 'r', 'm') AND t.typsend <> 0
+                               AND (t.typcategory <> 'A' OR (SELECT e.typsend <> 0 FROM
+                                    pg_catalog.pg_type e WHERE e.oid = t.typelem))
                                AND t.typname !~ '^_?(reg|money|xml)')
     FROM pg_catalog.pg_attribute a
     JOIN base b USING (attnum)

@@ -38,7 +38,7 @@ constexpr const char* columns_sql = R"(
 
 // The primary key cannot be deferrable: rows are found by it.
 constexpr const char* constraints_sql = R"(
-    SELECT c.conname, c.contype = 'p',
+    SELECT c.conname, c.contype = 'p' OR coalesce(x.indisreplident, false),
            CASE WHEN c.contype = 'p'
                 THEN pg_catalog.regexp_replace(pg_catalog.pg_get_constraintdef(c.oid),
                                                ' DEFERRABLE.*$', '')
@@ -47,8 +47,10 @@ constexpr const char* constraints_sql = R"(
                    WHERE p.classid = 'pg_catalog.pg_constraint'::pg_catalog.regclass
                      AND p.objid = c.oid
                      AND p.refclassid IN ('pg_catalog.pg_proc'::pg_catalog.regclass,
-                                          'pg_catalog.pg_operator'::pg_catalog.regclass))
+                                          'pg_catalog.pg_operator'::pg_catalog.regclass)),
+           coalesce(x.indisreplident, false)
     FROM pg_catalog.pg_constraint c
+    LEFT JOIN pg_catalog.pg_index x ON x.indexrelid = c.conindid AND x.indrelid = c.conrelid
     WHERE c.conrelid = $1::pg_catalog.regclass AND c.contype IN ('p', 'u', 'c', 'x')
     ORDER BY c.contype <> 'p', c.conname)";
 
@@ -97,6 +99,12 @@ void read_columns(Connection& primary, const std::string& relation, Definition& 
     definition.create = fmt::format("CREATE TABLE {} ({})", place, list);
 }
 
+// As there: rows are found by it first.
+Definition::Step identity(const std::string& index) {
+    return {"replica identity " + index,
+            fmt::format("ALTER TABLE {} REPLICA IDENTITY USING INDEX {}", place, index)};
+}
+
 void read_constraints(Connection& primary, const std::string& relation, Definition& definition) {
     const Result rows = primary.query(constraints_sql, {relation});
     for (int i = 0; i < rows.rows(); ++i) {
@@ -109,6 +117,7 @@ void read_constraints(Connection& primary, const std::string& relation, Definiti
             {"constraint " + name,
              fmt::format("ALTER TABLE {} ADD CONSTRAINT {} {}", place, name, rows.get(i, 2)),
              rows.get_bool(i, 1)});
+        if (rows.get_bool(i, 4)) definition.after.push_back(identity(name));
     }
 }
 
@@ -127,6 +136,7 @@ void read_indexes(Connection& primary, const std::string& relation, Definition& 
              fmt::format("CREATE {}INDEX {} ON {} USING {}", rows.get_bool(i, 3) ? "UNIQUE " : "",
                          name, place, rows.get(i, 1)),
              rows.get_bool(i, 4)});
+        if (rows.get_bool(i, 4)) definition.after.push_back(identity(name));
     }
 }
 

@@ -50,18 +50,7 @@ void clear(Connection& replica, std::set<std::string> topics) {
         "cqrs.parked; DELETE FROM cqrs.incidents");
     replica.exec("SELECT cqrs.deregister_replica()");
     replica.commit();
-    for (const std::string& topic : topics) {
-        const std::string origin = apply::origin_name(replica, topic);
-        try {
-            replica.query(
-                "SELECT pg_replication_origin_drop(roname) FROM pg_replication_origin WHERE roname "
-                "= $1",
-                {origin});
-        } catch (const Error& e) {
-            // A right that the applier does not need; an origin without a use takes no room.
-            spdlog::info("replication origin {} stays: {}", origin, e.what());
-        }
-    }
+    for (const std::string& topic : topics) apply::drop_origin(replica, topic);
 }
 
 // The relay does it too, when it hears of it. Its rights are the relay's.

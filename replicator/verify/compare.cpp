@@ -48,8 +48,8 @@ std::pair<Result, Result> both(const Pair& pair, Connection& primary, Connection
         return text.replace(text.find("%T"), 2, table);
     };
     auto there =
-        std::async(std::launch::async, [&] { return primary.exec(with(pair.only + pair.there)); });
-    Result here = replica.exec(with(pair.here));
+        std::async(std::launch::async, [&] { return primary.exec(with(pair.rows_there)); });
+    Result here = replica.exec(with(pair.rows_here));
     return {there.get(), std::move(here)};
 }
 
@@ -64,7 +64,8 @@ std::int64_t power_of_two(std::int64_t at_least) {
 std::vector<Pair> load_pairs(Connection& replica) {
     const auto rows = replica.exec(
         "SELECT s.prefix, s.topic, format('%I.%I', n.nspname, c.relname), ss.state IS NOT DISTINCT "
-        "FROM 'live' FROM cqrs.subscription s JOIN pg_class c ON c.oid = s.relation "
+        "FROM 'live', c.relkind = 'p' FROM cqrs.subscription s JOIN pg_class c ON c.oid = "
+        "s.relation "
         "JOIN pg_namespace n ON n.oid = c.relnamespace LEFT JOIN cqrs.subscription_state ss ON "
         "ss.prefix = s.prefix AND ss.relation = s.relation ORDER BY s.topic, s.prefix");
     std::vector<Pair> out;
@@ -74,6 +75,7 @@ std::vector<Pair> load_pairs(Connection& replica) {
         p.topic = rows.get(i, 1);
         p.here = rows.get(i, 2);
         p.live = rows.get_bool(i, 3);
+        p.rows_here = (rows.get_bool(i, 4) ? "" : "ONLY ") + p.here;
         out.push_back(std::move(p));
     }
     return out;
@@ -89,7 +91,7 @@ void load_columns(Pair& pair, Connection& primary, Connection& replica) {
     pair.there.clear();
     if (source.rows() == 0) return;
     pair.there = source.get(0, 0);
-    pair.only = source.get_bool(0, 1) ? "" : "ONLY ";
+    pair.rows_there = (source.get_bool(0, 1) ? "" : "ONLY ") + pair.there;
 
     const auto there = primary.query(
         "SELECT quote_ident(attname) FROM pg_attribute WHERE attrelid = $1::regclass AND attnum > "
@@ -234,12 +236,12 @@ std::int64_t repair(const Pair& pair, Connection& primary, Connection& replica,
     };
     // All of them go first: unique values may have been swapped.
     each([&](const std::string& where) {
-        rows += replica.exec("DELETE FROM " + pair.here + where).affected();
+        rows += replica.exec("DELETE FROM " + pair.rows_here + where).affected();
     });
     std::int64_t written = 0;
     each([&](const std::string& where) {
-        primary.copy_out_begin(fmt::format("COPY (SELECT {} FROM {}{}{}) TO STDOUT", columns,
-                                           pair.only, pair.there, where));
+        primary.copy_out_begin(
+            fmt::format("COPY (SELECT {} FROM {}{}) TO STDOUT", columns, pair.rows_there, where));
         replica.copy_begin(fmt::format("COPY {} ({}) FROM STDIN", pair.here, columns));
         std::string_view row;
         while (primary.copy_out_next(row)) replica.copy_put(row);

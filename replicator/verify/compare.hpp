@@ -19,9 +19,9 @@ struct Column {
 // A subscribed table and the primary's of its prefix.
 struct Pair {
     std::string prefix, topic;
-    std::string here, there;      // qualified and quoted: replica, primary ("": not published)
-    std::string only;             // "ONLY " where the primary's children are tables of their own
-    std::vector<Column> columns;  // that both have, in the replica's order
+    std::string here, there;  // qualified and quoted: replica, primary ("": not published)
+    std::string rows_here, rows_there;  // the same with ONLY: children are tables of their own
+    std::vector<Column> columns;        // that both have, in the replica's order
     bool live = false;
 };
 
@@ -37,8 +37,8 @@ struct Comparison {
 };
 
 std::vector<Pair> load_pairs(postgres::Connection& replica);
-// Fills there, only and columns; in a transaction of the primary. Throws postgres::Error where the
-// key is not on both sides.
+// Fills there, rows_there and columns; in a transaction of the primary. Throws postgres::Error
+// where the key is not on both sides.
 void load_columns(Pair& pair, postgres::Connection& primary, postgres::Connection& replica);
 
 // Both sides hash their rows in buckets by key, once over each table; only buckets that differ are

@@ -1,0 +1,116 @@
+# Tables as people bring them: children by inheritance, a replica identity that is not the primary key, keys of odd types;
+# two replicas that live in one server.
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::RealBin/lib";
+use Cqrs;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $cqrs = Cqrs->new(replicas => ['r1']);
+my ($primary, $replica) = ($cqrs->primary, $cqrs->replica('r1'));
+my $relay = $cqrs->start_relay;
+my $apply = $cqrs->start_apply('r1');
+
+# Makes tables on both sides, publishes and subscribes them.
+sub bring {
+    my ($ddl, %tables) = @_;
+    $_->safe_psql('postgres', $ddl) foreach $primary, $replica;
+    foreach my $prefix (sort keys %tables) {
+        $primary->safe_psql('postgres', "SELECT cqrs.publish('$tables{$prefix}', '$prefix')");
+        $replica->safe_psql('postgres', "SELECT cqrs.subscribe('$prefix', '$tables{$prefix}')");
+    }
+    foreach my $prefix (sort keys %tables) { $cqrs->wait_live('r1', $prefix) or BAIL_OUT("$prefix does not become live") }
+    return;
+}
+
+# Each change alone, and its effect on the replica.
+sub follow {
+    my ($name, $tables, @changes) = @_;
+    foreach my $change (@changes) {
+        $primary->safe_psql('postgres', $change);
+        $cqrs->wait_equal('r1', $_) foreach @$tables;
+    }
+    pass($name);
+    return;
+}
+
+# A parent's rows are not its children's: neither in a copy nor in anything that comes after it.
+$primary->safe_psql('postgres', 'CREATE TABLE parent (id int PRIMARY KEY, v text)');
+$replica->safe_psql('postgres', 'CREATE TABLE parent (id int PRIMARY KEY, v text)');
+$_->safe_psql('postgres', 'CREATE TABLE child (w text, PRIMARY KEY (id)) INHERITS (parent)') foreach $primary, $replica;
+$primary->safe_psql('postgres', q{INSERT INTO parent SELECT i, 'p' FROM generate_series(1, 40) i; INSERT INTO child SELECT i, 'c', 'w' FROM generate_series(1, 40) i});
+bring('SELECT', 'family.child' => 'child');
+bring('SELECT', 'family.parent' => 'parent');    # copied when the child is there
+follow('a child keeps its rows when the parent changes', [ 'ONLY parent', 'child' ],
+    q{UPDATE ONLY parent SET v = 'one' WHERE id = 1},
+    q{UPDATE ONLY parent SET v = 'all'},
+    'UPDATE ONLY parent SET id = id + 1000 WHERE id < 3',
+    'DELETE FROM ONLY parent WHERE id = 5',
+    'DELETE FROM ONLY parent WHERE id < 30',
+    'TRUNCATE ONLY parent',
+    q{UPDATE parent SET v = 'again'},
+    'TRUNCATE parent');
+
+# The identity names the row, whatever happens to the primary key beside it.
+foreach my $replica_table ([ 'the same identity there', 'ALTER TABLE code REPLICA IDENTITY USING INDEX code_key' ], [ 'without it', '' ]) {
+    my ($name, $alter) = @$replica_table;
+    $_->safe_psql('postgres', 'DROP TABLE IF EXISTS code') foreach $primary, $replica;
+    my $table = 'CREATE TABLE code (id int PRIMARY KEY, code text NOT NULL CONSTRAINT code_key UNIQUE, v int DEFAULT 0);';
+    $primary->safe_psql('postgres', "$table ALTER TABLE code REPLICA IDENTITY USING INDEX code_key");
+    $replica->safe_psql('postgres', "$table $alter");
+    bring('SELECT', 'code' => 'code');
+    follow("REPLICA IDENTITY USING INDEX, $name", ['code'],
+        q{INSERT INTO code SELECT i, 'c' || i FROM generate_series(1, 40) i},
+        'UPDATE code SET id = 1001 WHERE id = 1',
+        'UPDATE code SET id = id + 5000',
+        'UPDATE code SET id = -id',
+        q{UPDATE code SET code = code || '!' WHERE id % 3 = 0},
+        q{UPDATE code SET id = id + 20000, code = '#' || code},
+        'BEGIN; UPDATE code SET v = v + 1; UPDATE code SET id = -id; DELETE FROM code WHERE id % 2 = 0; COMMIT',
+        'DELETE FROM code');
+    $replica->safe_psql('postgres', "SELECT cqrs.unsubscribe('code')");
+    $primary->safe_psql('postgres', "SELECT cqrs.unpublish('code')");
+}
+# A replica that has no such key cannot know which row is meant: it says so and changes none.
+$_->safe_psql('postgres', 'CREATE TABLE other (id int PRIMARY KEY, code text NOT NULL)') foreach $primary, $replica;
+$primary->safe_psql('postgres', 'ALTER TABLE other ADD CONSTRAINT other_key UNIQUE (code); ALTER TABLE other REPLICA IDENTITY USING INDEX other_key');
+$primary->safe_psql('postgres', q{INSERT INTO other VALUES (1, 'a')});
+bring('SELECT', 'other' => 'other');
+$primary->safe_psql('postgres', 'UPDATE other SET id = 2');
+ok(Cqrs::wait_until('it stops', sub {
+    return $replica->safe_psql('postgres', "SELECT error FROM cqrs.subscription_status WHERE prefix = 'other' AND state = 'stopped'") =~ /lacks the columns of every unique key/;
+}), 'a replica without the key of the identity stops');
+is($replica->safe_psql('postgres', 'SELECT * FROM other'), '1|a', '... and its rows are what they were');
+
+# A key that is an array, and a type whose array has no binary form.
+$primary->safe_psql('postgres', 'CREATE TABLE arrays (k int[] PRIMARY KEY, a aclitem[]); INSERT INTO arrays SELECT ARRAY[i, NULL], ARRAY[]::aclitem[] FROM generate_series(1, 40) i');
+$replica->safe_psql('postgres', 'CREATE TABLE arrays (k int[] PRIMARY KEY, a aclitem[])');
+bring('SELECT', 'arrays' => 'arrays');
+my $log = -s $replica->logfile;
+follow('an array as key', ['arrays'], q{DELETE FROM arrays WHERE k[1] < 30}, 'UPDATE arrays SET k = k || 1', 'DELETE FROM arrays');
+unlike(PostgreSQL::Test::Utils::slurp_file($replica->logfile, $log), qr/ERROR/, '... without an error on the way');
+
+# Replication origins belong to the server, not to the database: another replica there has its own.
+$replica->safe_psql('postgres', 'CREATE DATABASE second TEMPLATE template0');
+$replica->safe_psql('second', 'CREATE EXTENSION parking CASCADE');
+$primary->safe_psql('postgres', q{SELECT create_parking_slot('Slot ' || i) FROM generate_series(1, 20) i});
+my %second = (%{ $cqrs->environment }, REPLICA_DATABASE_URL => Cqrs::url($replica) =~ s/postgres$/second/r);
+my $other = $cqrs->start('second', \%second, 'apply', '--name', 'second', '--listen', 'none');
+ok(Cqrs::wait_until('the second database is live', sub {
+    return $replica->safe_psql('second', "SELECT state FROM cqrs.subscription_status WHERE prefix = 'parking'") eq 'live';
+}), 'two replicas in one server');
+is($replica->safe_psql('second', 'SELECT count(*) FROM parking_slots'), '20', '... both with the rows');
+
+# What nobody subscribes to any more leaves none behind.
+sub origins { return $replica->safe_psql('postgres', "SELECT count(*) FROM pg_replication_origin WHERE roname LIKE '%arrays'") }
+is(origins(), '1', 'a topic has an origin');
+$replica->safe_psql('postgres', "SELECT cqrs.unsubscribe('arrays')");
+ok(Cqrs::wait_until('the origin is gone', sub { return origins() eq '0' }), '... while somebody subscribes to it');
+
+$_->signal('TERM') foreach $relay, $apply, $other;
+$_->wait_end(10) foreach $relay, $apply, $other;
+$cqrs->finish;
+done_testing();
