@@ -32,9 +32,9 @@ is(rounds(300, 'token'), '300 rounds, 0 missed', 'create, token, wait_for, detai
 is(rounds(100, 'report'), '100 rounds, 0 missed', 'the token that is reported with the command');
 is(rounds(50, 'quiet'), '50 rounds, 0 missed', 'a transaction without a published change');
 
-# How many sleep in wait_for on the replica.
+# How many are in wait_for on the replica: not those whose wait_event says so, since a waiter looks again each second.
 sub waiting {
-    return $replica->safe_psql('postgres', q{SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND wait_event_type = 'Extension' AND query LIKE '%wait_for%' AND pid <> pg_backend_pid()});
+    return $replica->safe_psql('postgres', q{SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 3});
 }
 sub token { return $primary->safe_psql('postgres', $_[0] . '; SELECT cqrs.token()') }
 sub value { my ($session, $sql) = @_; my $value = $session->query($sql); chomp $value; return $value }
@@ -53,6 +53,7 @@ foreach my $i (0 .. $#waiters) {
     my $topic = $i % 2 ? q{, topic => 'parking'} : '';
     $waiters[$i]->query_until(qr/asked/, "\\echo asked\nSELECT cqrs.wait_for('$token', '1 h'$topic) AS w;\n\\echo done\n");
 }
+$waiters[0]->query_until(qr/done\n/, '');
 ok(Cqrs::wait_until('the first is timed out, the others wait', sub { return waiting() == 7 }), 'statement_timeout ends a wait');
 my @pids = split /\n/, $replica->safe_psql('postgres', q{SELECT pid FROM pg_stat_activity WHERE query LIKE '%wait_for%' AND state = 'active' AND pid <> pg_backend_pid() ORDER BY backend_start});
 $replica->safe_psql('postgres', "SELECT pg_cancel_backend($pids[0])");
