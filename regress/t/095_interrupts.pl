@@ -59,10 +59,13 @@ foreach my $place (@places) {
     note(encode_json($place));
     my ($name, $cut) = @$place{qw(place cut)};
     cmp_ok($cut->{$_}, '>', 0, "$name: $_") foreach sort keys %$cut;
+    # A walsender's buffer for what its client has not read yet, in TopMemoryContext, grows with what waited at most.
+    my $walsender = $name =~ /walsender/;
+    my $bytes = $place->{bytes} - ($walsender ? $place->{grown}{TopMemoryContext} // 0 : 0);
     # Postgres leaves something in its caches when it is interrupted while it fills them: with test_decoding, too.
-    cmp_ok($place->{bytes}, '<', 16_384 + 40 * $rounds, "$name: memory contexts do not grow");
+    cmp_ok($bytes, '<', 16_384 + 40 * $rounds, "$name: memory contexts do not grow");
     # ASan keeps what is freed for a while.
-    cmp_ok($place->{kb}, '<', 2048 + $rounds / 20, "$name: resident memory does not grow") unless $ENV{CQRS_SANITIZED};
+    cmp_ok($place->{kb}, '<', ($walsender ? 8192 : 2048) + $rounds / 20, "$name: resident memory does not grow") unless $ENV{CQRS_SANITIZED};
 }
 
 # Sessions that were cut off leave none behind on the replica, and no slot in use.

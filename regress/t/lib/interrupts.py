@@ -205,7 +205,7 @@ def places():
     yield Place("read", primary, read)
     yield Place("read, own last commit", primary, read, late="CQ001", before="INSERT INTO orders VALUES (DEFAULT, 'mine')",
                 prepare=["SET cqrs.read_your_writes = on", "SET cqrs.read_timeout = '15ms'"])
-    yield Place("commands", primary, "SELECT count(cqrs.emit('parking.counted', to_jsonb(i))), count(d) FROM generate_series(1, 60) i, create_parking_slot('Slot ' || i) c, "
+    yield Place("commands", primary, "SELECT count(cqrs.emit('parking.counted', to_jsonb(i))), count(d) FROM generate_series(1, 300) i, create_parking_slot('Slot ' || i) c, "
                 "reserve_parking_slot(c.uuid) r, release_parking_slot(r.uuid) f, delete_parking_slot(f.uuid) d",
                 prepare=["SET synchronous_commit = off"])
 
