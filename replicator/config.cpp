@@ -21,7 +21,7 @@ struct CommandHelp {
     const char* name;
     const char* help;
 };
-constexpr std::array<CommandHelp, 9> commands = {{
+constexpr std::array<CommandHelp, 10> commands = {{
     {Command::relay, "relay", "primary to broker: publish every committed change as CloudEvents"},
     {Command::apply, "apply", "broker to one replica: apply the events to its tables"},
     {Command::run, "run", "relay and apply in one process, for small set-ups"},
@@ -31,6 +31,8 @@ constexpr std::array<CommandHelp, 9> commands = {{
     {Command::status, "status", "show positions and lag of primary, broker and replica"},
     {Command::tail, "tail", "print events as they pass, one JSON a line"},
     {Command::doctor, "doctor", "check all sides and say how to mend what is wrong"},
+    {Command::rebuild, "rebuild",
+     "build a handler's read model, tables or a topic anew while readers see the old one"},
     {Command::verify, "verify", "compare a replica's rows with the primary's at one point in time"},
 }};
 
@@ -99,6 +101,18 @@ void check_together(const Settings& settings) {
     }
 }
 
+// CQRS_TOPICS may be there for add-replica: what is named on the command line comes first.
+void check_rebuild(Settings& settings) {
+    const bool handler = !settings.handler.empty(), tables = !settings.tables.empty();
+    if (handler || tables) settings.topics.clear();
+    if (handler + tables + !settings.topics.empty() != 1)
+        throw ConfigError(
+            "rebuild needs one of --handler FUNCTION, --table NAME (may be repeated), --topics "
+            "A,B (CQRS_TOPICS)");
+    if (!settings.clear.empty() && !handler)
+        throw ConfigError("--clear names tables of a handler: it needs --handler FUNCTION");
+}
+
 void check_required(Command command, const char* name, const std::vector<const Setting*>& open) {
     for (const auto* setting : open) {
         if ((setting->required & mask(command)) == 0) continue;
@@ -151,8 +165,8 @@ Invocation parse_command_line(int argc, char** argv) {
                                       [&](const CommandHelp& c) { return first == c.name; });
     if (chosen == commands.end()) {
         throw ConfigError(fmt::format(
-            "{}; expected relay, apply, run, add-replica, remove-replica, status, tail, doctor or "
-            "verify. See cqrs-replicator --help",
+            "{}; expected relay, apply, run, add-replica, remove-replica, status, tail, doctor, "
+            "verify or rebuild. See cqrs-replicator --help",
             first.empty() ? "no command given"
                           : fmt::format("\"{}\" is not a command", redact(std::string(first)))));
     }
@@ -175,10 +189,19 @@ Invocation parse_command_line(int argc, char** argv) {
             ->type_name("PATTERN");
     }
 
-    if (chosen->command == Command::verify) {
-        app.add_option("--table", settings.tables, "this table of the replica, or prefix, alone")
-            ->type_name("NAME")
-            ->allow_extra_args(false);
+    const auto list = [&](const char* flag, std::vector<std::string>& values, const char* type,
+                          const char* help) {
+        app.add_option(flag, values, help)->type_name(type)->allow_extra_args(false);
+    };
+    if (chosen->command == Command::verify)
+        list("--table", settings.tables, "NAME", "this table of the replica, or prefix, alone");
+    if (chosen->command == Command::rebuild) {
+        list("--table", settings.tables, "NAME",
+             "a subscribed table of the replica, or its prefix");
+        list("--clear", settings.clear, "TABLE",
+             "with --handler: a table that it keeps, emptied first");
+        list("--check", settings.checks, "SQL",
+             "a statement that must be true of what was built, else nothing changes");
     }
     const bool names_replica =
         chosen->command == Command::add_replica || chosen->command == Command::remove_replica;
@@ -218,6 +241,7 @@ Invocation parse_command_line(int argc, char** argv) {
                                       chosen->name, chosen->name));
     check_required(chosen->command, chosen->name, open);
     check_together(settings);
+    if (chosen->command == Command::rebuild) check_rebuild(settings);
     if (chosen->command == Command::tail && settings.types.empty()) settings.types = {"#"};
     return invocation;
 }

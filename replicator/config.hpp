@@ -8,6 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "history/from.hpp"
+
 namespace cqrs {
 
 // Names, defaults and rules: setting.cpp. For users: README.md, "Configuration".
@@ -33,17 +35,33 @@ struct Settings {
     bool create_tables = false;                 // --create-tables: what the replica lacks is made
     bool bar = false;                 // draw copies on the terminal; `add-replica` sets it
     bool init = false;                // --init of `apply`: add-replica first
-    std::vector<std::string> topics;  // --topics of `add-replica`; empty: all that are published
+    std::vector<std::string> topics;  // --topics of `add-replica` (empty: all published), `rebuild`
     bool all_origins = false;         // --all-origins: also relay changes that came by replication
     std::string log_level = "info";   // --log-level trace|debug|info|warn|error
     bool json = false;                // --json of `status`
     std::vector<std::string> types;   // `tail`: routing patterns, default "#"
-    std::size_t count = 0;            // -n of `tail`: end after so many events; 0: never
-    std::vector<std::string> tables;  // --table of `verify`; none: all
-    bool repair = false;              // --repair of `verify`
+    std::optional<history::From> from;  // --from of `tail`
+    std::size_t count = 0;              // -n of `tail`: end after so many events; 0: never
+    std::vector<std::string> tables;    // --table of `verify` (none: all) and `rebuild`
+    bool repair = false;                // --repair of `verify`
+    std::string handler;                // --handler of `rebuild`
+    std::vector<std::string> clear;     // --clear: tables of that handler, emptied first
+    std::vector<std::string> checks;    // --check: statements that must be true before it shows
+    std::string source = "auto";        // --source: auto, history, snapshot
 };
 
-enum class Command { relay, apply, run, add_replica, remove_replica, status, tail, doctor, verify };
+enum class Command {
+    relay,
+    apply,
+    run,
+    add_replica,
+    remove_replica,
+    status,
+    tail,
+    doctor,
+    verify,
+    rebuild
+};
 
 // A setting that is missing, malformed or unknown. The text names it (flag and variable), says what
 // is expected and carries no secret; main() prints it and exits with status 2.

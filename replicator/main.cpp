@@ -20,6 +20,7 @@
 #include "admin/tail.hpp"
 #include "apply/apply.hpp"
 #include "config.hpp"
+#include "rebuild/rebuild.hpp"
 #include "relay/relay.hpp"
 #include "replica/add.hpp"
 #include "replica/remove.hpp"
@@ -122,6 +123,8 @@ int dispatch(const cqrs::Invocation& invocation, cqrs::Stop& stop) {
             return cqrs::run_doctor(invocation.settings);
         case cqrs::Command::verify:
             return cqrs::run_verify(invocation.settings, stop);
+        case cqrs::Command::rebuild:
+            return cqrs::run_rebuild(invocation.settings, stop);
         case cqrs::Command::add_replica: {
             cqrs::Metrics metrics;
             cqrs::Health health;

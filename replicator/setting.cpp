@@ -19,8 +19,8 @@ namespace {
 constexpr unsigned relay = mask(Command::relay), apply = mask(Command::apply),
                    run = mask(Command::run), status = mask(Command::status),
                    tail = mask(Command::tail), doctor = mask(Command::doctor),
-                   verify = mask(Command::verify), add = mask(Command::add_replica),
-                   remove = mask(Command::remove_replica);
+                   verify = mask(Command::verify), rebuild = mask(Command::rebuild),
+                   add = mask(Command::add_replica), remove = mask(Command::remove_replica);
 constexpr unsigned all = relay | apply | run | status | tail | doctor | add | remove;
 constexpr std::size_t kB = 1024, MB = 1024 * 1024;
 
@@ -164,6 +164,24 @@ std::string store_heartbeat(const std::string& text, Settings& settings) {
     return {};
 }
 
+std::string store_from(const std::string& text, Settings& settings) {
+    settings.from = history::parse_from(text);
+    if (settings.from) return {};
+    return "the number of an event, a time such as 2026-11-25T04:30:00Z, or oldest";
+}
+
+std::string store_handler(const std::string& text, Settings& settings) {
+    if (text.empty()) return "a function: 'parking_occupancy_handler(jsonb[])'";
+    settings.handler = text;
+    return {};
+}
+
+std::string store_source(const std::string& text, Settings& settings) {
+    if (text != "history" && text != "snapshot") return "history or snapshot";
+    settings.source = text;
+    return {};
+}
+
 std::string store_log_level(const std::string& text, Settings& settings) {
     static const std::vector<std::string_view> levels = {"trace", "debug", "info", "warn", "error"};
     if (std::find(levels.begin(), levels.end(), text) == levels.end()) {
@@ -210,29 +228,29 @@ const std::vector<Setting>& all_settings() {
         {"database-url", "DATABASE_URL", "URL",
          "the primary, as libpq takes it (relay, run: required; apply: for initial copies and "
          "resynchronisation)",
-         "", relay | apply | run | status | doctor | verify | add | remove,
-         relay | run | verify | add, true, database(&S::database_url)},
+         "", relay | apply | run | status | doctor | verify | rebuild | add | remove,
+         relay | run | verify | rebuild | add, true, database(&S::database_url)},
         {"replica-database-url", "REPLICA_DATABASE_URL", "URL",
          "the replica, as libpq takes it (apply, run: required)", "",
-         apply | run | status | doctor | verify | add | remove, apply | run | verify | add, true,
-         database(&S::replica_database_url)},
+         apply | run | status | doctor | verify | rebuild | add | remove,
+         apply | run | verify | rebuild | add, true, database(&S::replica_database_url)},
         {"broker-url", "RABBITMQ_BROKER_URL", "URL[,URL...]",
-         "RabbitMQ, amqp:// or amqps://; several are tried in turn", "", all,
-         relay | apply | run | tail | add | remove, true, store_broker},
+         "RabbitMQ, amqp:// or amqps://; several are tried in turn", "", all | rebuild,
+         relay | apply | run | tail | rebuild | add | remove, true, store_broker},
         {"broker-cacert", "RABBITMQ_CACERT", "FILE", "certificate authorities (PEM) for amqps://",
-         "the system's", all, 0, false, store_cacert},
+         "the system's", all | rebuild, 0, false, store_cacert},
         {"listen", "CQRS_LISTEN", "HOST:PORT",
          "where /health, /metrics and the page are served; none: nowhere", "0.0.0.0:8000",
          relay | apply | run, 0, false, store_listen},
         {"slot", "CQRS_SLOT", "NAME",
          "replication slot of the relay, which makes it if it is not there", "cqrs",
-         relay | apply | run | status | doctor | add, 0, false, store_slot},
+         relay | apply | run | status | doctor | rebuild | add, 0, false, store_slot},
         {"name", "CQRS_NAME", "NAME",
          "the replica's name, part of its queues' names: one for each replica", "replica",
          apply | run | status | doctor | add | remove, 0, false, store_replica},
         {"topics", "CQRS_TOPICS", "A,B",
-         "subscribe these topics; by default all that are published", "", apply | add, 0, false,
-         store_topics},
+         "these topics; add-replica: by default all that are published", "", apply | rebuild | add,
+         0, false, store_topics},
         {"create-tables", "CQRS_CREATE_TABLES", "",
          "make the tables that the replica lacks from the primary's definition", "", apply | add, 0,
          false, flag(&S::create_tables)},
@@ -271,10 +289,18 @@ const std::vector<Setting>& all_settings() {
         {"json", "", "", "print JSON", "", status, 0, false, flag(&S::json)},
         {"repair", "", "", "write what differs as the primary has it", "", verify, 0, false,
          flag(&S::repair)},
+        {"handler", "", "FUNCTION", "the handler (cqrs.on) whose read model is built anew", "",
+         rebuild, 0, false, store_handler},
+        {"source", "", "history|snapshot",
+         "what handlers are given; by default the history if it is whole, else the primary's rows",
+         "", rebuild, 0, false, store_source},
+        {"from", "", "SEQUENCE|TIME|oldest",
+         "begin with what was kept (cqrs.retain) from there on, then go on live", "", tail, 0,
+         false, store_from},
         {"count", "", "N", "end after so many events", "", tail, 0, false,
          number(&S::count, 1, 1'000'000'000)},
         {"log-level", "CQRS_LOG_LEVEL", "LEVEL", "trace, debug, info, warn or error", "info",
-         all | verify, 0, false, store_log_level},
+         all | verify | rebuild, 0, false, store_log_level},
     };
     return settings;
 }

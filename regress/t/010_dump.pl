@@ -41,13 +41,15 @@ INSERT INTO cqrs.position (topic, source, epoch, sequence, lsn) VALUES ('other',
 INSERT INTO cqrs.spool VALUES ('other', 43, 1, '0/789', true, '\x5b5d');
 INSERT INTO cqrs.parked (topic, epoch, sequence, prefix, key, event, attempts) VALUES ('other', 1, 42, 'other.copy', '{"id": "1"}', '{"id":1.0}', 1);
 INSERT INTO cqrs.incidents (topic, what) VALUES ('other', 'a gap'), ('other', 'another gap');
+INSERT INTO cqrs.retention (topic, max_age) VALUES ('other', '7 days');
+INSERT INTO cqrs.retention_state (topic, state, since_sequence) VALUES ('other', 'kept', 1);
 INSERT INTO cqrs.attached_replica (server, fallback) VALUES ('cqrs_replica', 'primary');
 INSERT INTO cqrs.heartbeat (topic, epoch, sequence, lsn, at) VALUES ('other', 1700000000000000, 42, '0/456', now());
 INSERT INTO cqrs.relay_state (slot, epoch, lsn, system_identifier, timeline, database, options, owner) VALUES ('cqrs', 1, '0/1', '1', 1, 1, '', '');
 SQL
 
 my @kept = ('parking_slots', 'own', '"Mixed ""Case"""."Ünïcode"', 'root', 'cqrs.published', 'cqrs.subscription', 'cqrs.subscription_state',
-    'cqrs.position', 'cqrs.spool', 'cqrs.parked', 'cqrs.incidents', 'cqrs.replica_identity', 'cqrs.attached_replica');
+    'cqrs.position', 'cqrs.spool', 'cqrs.parked', 'cqrs.incidents', 'cqrs.replica_identity', 'cqrs.attached_replica', 'cqrs.retention');
 
 sub contents {
     my ($database) = @_;

@@ -45,13 +45,13 @@ $primary->safe_psql('postgres', q{
     CREATE ROLE cqrs_relay LOGIN REPLICATION;
     GRANT SELECT ON cqrs.published TO cqrs_relay;
     GRANT SELECT, INSERT, UPDATE ON cqrs.relay_state TO cqrs_relay;
-    GRANT SELECT, INSERT, UPDATE, DELETE ON cqrs.replica TO cqrs_relay;
+    GRANT SELECT, INSERT, UPDATE, DELETE ON cqrs.replica, cqrs.retention_state TO cqrs_relay;
     GRANT SELECT ON cqrs.replica_status TO cqrs_relay;
     GRANT SELECT ON parking_slots TO cqrs_relay;
 });
 $replica->safe_psql('postgres', 'CREATE ROLE cqrs_apply LOGIN');
-my $relay_objects = 'CQRS_EVENT_STORE|CQRS_HEARTBEAT|CQRS_REPLICAS|CQRS_RELAY_STATE\..*|cqrs\.relay\..*';
-foreach my $user ([ 'relay', "^($relay_objects)\$", "^($relay_objects)\$", '^(CQRS_HEARTBEAT|CQRS_REPLICAS|CQRS_RELAY_STATE\..*|cqrs\.relay\..*)$' ],
+my $relay_objects = 'CQRS_EVENT_STORE|CQRS_HEARTBEAT|CQRS_REPLICAS|CQRS_RELAY_STATE\..*|CQRS_HISTORY\..*|cqrs\.relay\..*';
+foreach my $user ([ 'relay', "^($relay_objects)\$", "^($relay_objects)\$", '^(CQRS_EVENT_STORE|CQRS_HEARTBEAT|CQRS_REPLICAS|CQRS_RELAY_STATE\..*|CQRS_HISTORY\..*|cqrs\.relay\..*)$' ],
     [ 'r1', '^cqrs\.r1\.', '^(cqrs\.r1\..*|CQRS_REPLICAS)$', '^(cqrs\.r1\..*|CQRS_EVENT_STORE|CQRS_HEARTBEAT)$' ]) {
     my ($name, @permissions) = @$user;
     $cqrs->rabbitmqctl('add_user', $name, 'secret-of-mq');
@@ -92,6 +92,10 @@ $cqrs->wait_equal('r1', 'parking_slots');
 ok(Cqrs::wait_until('the replica is reported', sub {
     return $primary->safe_psql('postgres', "SELECT count(*) FROM cqrs.replica WHERE name = 'r1' AND sequence = 1") eq '1';
 }), 'the relay hears of the replica with the least rights') or diag($relay->log . $apply->log);
+$primary->safe_psql('postgres', q{SELECT cqrs.retain('kept', '1 day')});
+ok(Cqrs::wait_until('a history begins', sub {
+    return $primary->safe_psql('postgres', q{SELECT state, since_sequence FROM cqrs.retention_status}) eq 'kept|1';
+}), 'events are kept with the least rights') or diag($relay->log);
 ok(Cqrs::wait_until('the applier is healthy', sub { return get($apply_port, '/health')->{status} == 200 }), 'the applier is healthy');
 my $health = decode_json(get($apply_port, '/health')->{content});
 ok(length $health->{message}, 'health has a message');

@@ -207,6 +207,30 @@ bool check_relay_rights(postgres::Connection& connection, Findings& findings) {
     return published.empty();
 }
 
+void check_histories(postgres::Connection& connection, Findings& findings) {
+    const auto rows = connection.exec(
+        "SELECT topic, state, coalesce(error, '') FROM cqrs.retention_status ORDER BY topic");
+    if (rows.rows() == 0) return;
+    const auto state = missing_rights(connection, "cqrs.retention_state",
+                                      {"SELECT", "INSERT", "UPDATE", "DELETE"});
+    if (!state.empty())
+        findings.warn(
+            "the role lacks rights on cqrs.retention_state: the relay cannot write down what is "
+            "kept, nor delete what is forgotten",
+            grant(connection, joined(state), "cqrs.retention_state"));
+    for (int i = 0; i < rows.rows(); ++i) {
+        const std::string topic(rows.get(i, 0)), now(rows.get(i, 1));
+        if (now == "kept")
+            findings.ok("the events of topic " + topic + " are kept");
+        else if (now == "failed")
+            findings.warn(
+                fmt::format("the events of topic {} are not kept: {}", topic, rows.get(i, 2)),
+                "RabbitMQ from 3.9 on has streams; README, \"Rights\"");
+        else
+            findings.note(fmt::format("the history of topic {}: {}", topic, now));
+    }
+}
+
 // Default and index identities need their index; a missing one sends deletes without a key.
 void check_identity(const postgres::Result& row, int i, Findings& findings) {
     const std::string relation(row.get(i, 1));
@@ -267,6 +291,7 @@ void check_primary(const Settings& settings, Findings& findings, Discovered& dis
         discovered.primary_identity = database_identity(*connection);
         if (!check_extension(*connection, findings)) return;
         note_other_slots(*connection, settings.slot, findings);
+        check_histories(*connection, findings);
         if (!check_relay_rights(*connection, findings)) return;
         check_published(*connection, findings, discovered);
     } catch (const postgres::Error& e) {

@@ -21,4 +21,21 @@ void for_each_event(std::string_view body, const std::function<void(std::string_
     }
 }
 
+EventHead read_event_head(std::string_view event) {
+    namespace json = simdjson::ondemand;
+    try {
+        const simdjson::padded_string padded(event);
+        json::parser parser;
+        json::document document = parser.iterate(padded);
+        json::object object = document.get_object();
+        EventHead head;
+        std::string_view text;
+        if (object["type"].get_string().get(text) == simdjson::SUCCESS) head.type = text;
+        if (object["time"].get_string().get(text) == simdjson::SUCCESS) head.time = text;
+        return head;
+    } catch (const simdjson::simdjson_error& e) {
+        throw std::invalid_argument(e.what());
+    }
+}
+
 }  // namespace cqrs

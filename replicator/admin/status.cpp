@@ -105,6 +105,15 @@ void read_replicas(postgres::Connection& connection, StatusReport& report) {
     }
 }
 
+void read_histories(postgres::Connection& connection, StatusReport& report) {
+    const auto result = connection.exec(
+        "SELECT topic, state, coalesce(error, ''), since_sequence FROM cqrs.retention_status "
+        "ORDER BY topic");
+    for (int i = 0; i < result.rows(); ++i)
+        report.histories.push_back({text(result, i, 0), text(result, i, 1), text(result, i, 2),
+                                    int_or_null(result, i, 3)});
+}
+
 void read_primary(const Settings& settings, StatusReport& report) {
     auto& primary = report.primary;
     primary.slot_name = settings.slot;
@@ -116,6 +125,7 @@ void read_primary(const Settings& settings, StatusReport& report) {
         read_slot(connection, primary);
         read_relay(connection, report);
         read_replicas(connection, report);
+        read_histories(connection, report);
     } catch (const postgres::Error& e) {
         primary.error = explain(e);
     }

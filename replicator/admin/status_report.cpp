@@ -169,6 +169,12 @@ std::string known_replicas(const std::vector<KnownReplica>& replicas) {
     return aligned(rows);
 }
 
+std::string known_histories(const std::vector<KnownHistory>& histories) {
+    std::vector<Row> rows = {{"HISTORY", "SINCE", "STATE"}};
+    for (const auto& h : histories) rows.push_back({h.topic, or_dash(h.since), h.state});
+    return aligned(rows);
+}
+
 }  // namespace
 
 std::string human_bytes(std::int64_t bytes) {
@@ -224,6 +230,10 @@ std::vector<std::string> StatusReport::problems() const {
                                         *replica.name, replica.expected_name));
         }
     }
+    for (const auto& h : histories) {
+        if (h.state != "failed") continue;
+        found.push_back(fmt::format("the events of topic {} are not kept: {}", h.topic, h.error));
+    }
     for (const auto& r : replicas) {
         if (r.seen <= silence) continue;
         found.push_back(fmt::format(
@@ -271,6 +281,7 @@ std::string to_text(const StatusReport& report) {
         out += "\n" + aligned(rows);
     }
     if (!report.replicas.empty()) out += "\n" + known_replicas(report.replicas);
+    if (!report.histories.empty()) out += "\n" + known_histories(report.histories);
     const auto problems = report.problems();
     if (!problems.empty()) out += "\n";
     for (const auto& problem : problems) out += "! " + problem + "\n";
@@ -293,6 +304,11 @@ std::string to_json(const StatusReport& report) {
     for (const auto& [name, topic] : report.topics) write_topic(json, report, name, topic);
     json.end_array().key("replicas").begin_array();
     for (const auto& r : report.replicas) write_known(json, r);
+    json.end_array().key("histories").begin_array();
+    for (const auto& h : report.histories) {
+        json.begin_object().member("topic", h.topic).member("state", h.state);
+        json.member("since", h.since).member("error", h.error).end_object();
+    }
     json.end_array().end_object();
     return json.str() + "\n";
 }

@@ -74,8 +74,15 @@ struct KnownReplica {
     double seen = 0;  // seconds ago
 };
 
+// A topic whose events are kept: cqrs.retention_status.
+struct KnownHistory {
+    std::string topic, state, error;
+    std::optional<std::int64_t> since;  // sequence of the event that it began with
+};
+
 struct StatusReport {
     PrimaryStatus primary;
+    std::vector<KnownHistory> histories;
     std::vector<KnownReplica> replicas;
     BrokerStatus broker;
     ReplicaStatus replica;

@@ -4,60 +4,22 @@
 #include <poll.h>
 #include <spdlog/spdlog.h>
 
-#include <cerrno>
-#include <cstdio>
-#include <cstring>
 #include <random>
 #include <stdexcept>
 #include <string>
 
 #include "admin/events.hpp"
+#include "admin/printer.hpp"
 #include "broker/compression.hpp"
 #include "broker/connection.hpp"
 #include "broker/names.hpp"
+#include "history/tail.hpp"
 
 namespace cqrs {
 namespace {
 
 constexpr int prefetch = 64;
 constexpr int access_refused = 403;
-
-// Written until the pipe is closed: head -1 behind us is an end, not an error.
-class Printer {
-  public:
-    explicit Printer(std::size_t limit) : limit_(limit) {}
-
-    void print(std::string_view event) {
-        if (done_) return;
-        std::string line(event);
-        // Between the tokens of an embedded json value line ends are white space; in strings JSON
-        // has none. One event stays one line.
-        for (char& c : line) {
-            if (c == '\n' || c == '\r') c = ' ';
-        }
-        line += '\n';
-        write(line);
-        if (++printed_ == limit_) done_ = true;
-    }
-    void flush() {
-        if (std::fflush(stdout) != 0) failed();
-    }
-    bool done() const noexcept { return done_; }
-
-  private:
-    void write(const std::string& line) {
-        if (std::fwrite(line.data(), 1, line.size(), stdout) != line.size()) failed();
-    }
-    void failed() {
-        if (errno != EPIPE) {
-            throw std::runtime_error(fmt::format("tail: cannot write: {}", std::strerror(errno)));
-        }
-        done_ = true;
-    }
-
-    std::size_t limit_, printed_ = 0;
-    bool done_ = false;
-};
 
 // A queue of our own: exclusive, so that it goes when we go.
 std::string queue_of_our_own() {
@@ -120,6 +82,7 @@ void follow(broker::Connection& connection, Stop& stop, Printer& printer) {
 
 int run_tail(const Settings& settings, Stop& stop) {
     Printer printer(settings.count);
+    if (settings.from) return history::tail(settings, stop, printer);
     Backoff backoff;
     bool down = false;
     while (!stop.requested() && !printer.done()) {

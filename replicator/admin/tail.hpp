@@ -1,4 +1,5 @@
-// `cqrs-replicator tail`: prints events as they pass the broker, one JSON a line.
+// `cqrs-replicator tail`: prints events as they pass the broker, one JSON a line; with --from first
+// those that it has kept.
 #pragma once
 
 #include "config.hpp"

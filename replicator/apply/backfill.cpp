@@ -73,14 +73,7 @@ class Backfill {
 
   private:
     void event(const std::string& type, std::string_view data) {
-        array_ += array_.empty() ? '[' : ',';
-        // Such an id no commit has; a JSON string in each: none of them needs an escape.
-        fmt::format_to(std::back_inserter(array_),
-                       R"({{"specversion":"1.0","id":"{}.snapshot.{}","source":"{}","type":"{}",)"
-                       R"("time":"{}")",
-                       point_, ++number_, source_, type, time_);
-        if (!data.empty()) (array_ += ",\"data\":") += data;
-        array_ += '}';
+        append_row_event(array_, point_, ++number_, source_, type, time_, data);
         if (array_.size() > chunk_bytes) flush();
     }
     void flush() {
@@ -101,17 +94,50 @@ class Backfill {
 
 }  // namespace
 
-void backfill_handlers(const std::string& database_url, Connection& replica,
-                       const std::string& topic, const Handlers& handlers, const Stop& stop) {
-    ExportedSnapshot snapshot = export_snapshot(database_url, stop);
-    Connection primary = open_at(snapshot, database_url, "cqrs backfill");
+void append_row_event(std::string& array, const std::string& point, std::int64_t number,
+                      const std::string& source, const std::string& type, const std::string& time,
+                      std::string_view data) {
+    array += array.empty() ? '[' : ',';
+    // A JSON string in each: none of them needs an escape.
+    fmt::format_to(std::back_inserter(array),
+                   R"({{"specversion":"1.0","id":"{}.snapshot.{}","source":"{}","type":"{}",)"
+                   R"("time":"{}")",
+                   point, number, source, type, time);
+    if (!data.empty()) (array += ",\"data\":") += data;
+    array += '}';
+}
+
+std::vector<std::string> matching_prefixes(Connection& primary, const std::string& topic,
+                                           const std::string& pattern) {
+    const auto published = primary.query(
+        "SELECT prefix FROM cqrs.published WHERE split_part(prefix, '.', 1) = $1 ORDER BY 1",
+        {topic});
+    std::vector<std::string> prefixes;
+    for (int i = 0; i < published.rows(); ++i)
+        if (matches(pattern, std::string(published.get(i, 0)) + ".create"))
+            prefixes.emplace_back(published.get(i, 0));
+    return prefixes;
+}
+
+void given(Connection& replica, const Registration& registration,
+           const Handlers::Function& function, const std::vector<std::string>& prefixes,
+           std::uint64_t point) {
+    replica.query(
+        "UPDATE cqrs.handler_state SET state = 'live', error = NULL, prefixes = $3, "
+        "snapshot_lsn = $4, changed_at = clock_timestamp() WHERE pattern = $1 AND handler = "
+        "$2::oid::regprocedure",
+        {registration.pattern, function.oid, fmt::format("{{{}}}", fmt::join(prefixes, ",")),
+         postgres::format_lsn(point)});
+}
+
+void give_rows(Connection& primary, Connection& replica, const std::string& topic,
+               const Handlers& handlers, std::uint64_t point, const Stop& stop) {
     const auto published = primary.query(
         "SELECT p.prefix, p.relation::text, c.relkind = 'p' FROM cqrs.published p "
         "JOIN pg_catalog.pg_class c ON c.oid = p.relation "
         "WHERE split_part(p.prefix, '.', 1) = $1 ORDER BY 1",
         {topic});
-    replica.exec("BEGIN");
-    Backfill backfill(primary, replica, handlers, snapshot.point, stop);
+    Backfill backfill(primary, replica, handlers, point, stop);
     const auto waits = [](const Registration& r) {
         return r.state == Registration::State::pending;
     };
@@ -126,22 +152,20 @@ void backfill_handlers(const std::string& database_url, Connection& replica,
         const std::int64_t rows = backfill.table(prefix, std::string(published.get(i, 1)),
                                                  published.get_bool(i, 2), functions);
         spdlog::info("apply: {}: {} handler(s) were given {} rows of {} as of {}", topic,
-                     functions.size(), rows, prefix, postgres::format_lsn(snapshot.point));
+                     functions.size(), rows, prefix, postgres::format_lsn(point));
     }
-    for (const Registration& r : handlers.registrations()) {
-        if (!waits(r)) continue;
-        std::vector<std::string> prefixes;
-        for (int i = 0; i < published.rows(); ++i)
-            if (matches(r.pattern, std::string(published.get(i, 0)) + ".create"))
-                prefixes.emplace_back(published.get(i, 0));
-        replica.query(
-            "UPDATE cqrs.handler_state SET state = 'live', error = NULL, prefixes = $3, "
-            "snapshot_lsn = $4, changed_at = clock_timestamp() WHERE pattern = $1 AND handler = "
-            "$2::oid::regprocedure",
-            {r.pattern, handlers.functions()[r.function].oid,
-             fmt::format("{{{}}}", fmt::join(prefixes, ",")),
-             postgres::format_lsn(snapshot.point)});
-    }
+    for (const Registration& r : handlers.registrations())
+        if (waits(r))
+            given(replica, r, handlers.functions()[r.function],
+                  matching_prefixes(primary, topic, r.pattern), point);
+}
+
+void backfill_handlers(const std::string& database_url, Connection& replica,
+                       const std::string& topic, const Handlers& handlers, const Stop& stop) {
+    ExportedSnapshot snapshot = export_snapshot(database_url, stop);
+    Connection primary = open_at(snapshot, database_url, "cqrs backfill");
+    replica.exec("BEGIN");
+    give_rows(primary, replica, topic, handlers, snapshot.point, stop);
     replica.commit();
     primary.exec("COMMIT");
 }

@@ -27,11 +27,11 @@ bool matches(std::string_view pattern, std::string_view type) {
            matches(rest(pattern), rest(type));
 }
 
-namespace {
-
 Verb row_verb(const Event& event) {
     return parse_verb(event.type.substr(std::min(event.prefix.size() + 1, event.type.size())));
 }
+
+namespace {
 
 // "{a,b}": prefixes need no quotes.
 std::vector<std::string> parse_array(std::string_view text) {

@@ -19,6 +19,9 @@ namespace cqrs::apply {
 // As RabbitMQ matches a routing key: * is one word, # any number of words.
 bool matches(std::string_view pattern, std::string_view type);
 
+// What an event of a table says, whether the table is subscribed to or not.
+Verb row_verb(const Event& event);
+
 struct Registration {
     std::string pattern;
     std::size_t function = 0;  // index of Handlers::functions()
@@ -63,7 +66,7 @@ class Handlers {
     static void call(postgres::Connection& connection, const Function& function,
                      const std::string& json_array);
 
-    // For tests.
+    // For tests, and for handlers that are rebuilt.
     void add(Registration registration, Function function);
 
   private:
@@ -76,10 +79,11 @@ class Handlers {
     std::unordered_map<std::string, const Matches*> by_type_;
 };
 
-// What the version of cqrs.handler is compared with; $1 is the topic.
+// What the version of cqrs.handler, and of what is known of each, is compared with; $1 is the
+// topic.
 inline constexpr const char* handlers_version_sql =
-    "(SELECT count(*) || ' ' || coalesce(max(h.registered_at)::text, '') FROM cqrs.handler h WHERE "
-    "h.topic = $1)";
+    "(SELECT concat_ws(' ', count(*), max(h.registered_at), max(hs.changed_at)) FROM cqrs.handler "
+    "h LEFT JOIN cqrs.handler_state hs USING (pattern, handler) WHERE h.topic = $1)";
 
 // The topic begins at its first event: nothing to backfill.
 void begin_handlers(postgres::Connection& connection, const std::string& topic);

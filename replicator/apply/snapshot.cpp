@@ -31,6 +31,8 @@ std::int64_t rows_expected(Connection& primary, const std::string& source) {
         .get_int(0, 0);
 }
 
+}  // namespace
+
 std::int64_t copy_table(Connection& primary, Connection& replica, const CopyTarget& target,
                         const std::string& source, bool partitioned, copy::Progress& progress,
                         const Stop& stop) {
@@ -53,8 +55,6 @@ std::int64_t copy_table(Connection& primary, Connection& replica, const CopyTarg
         throw;
     }
 }
-
-}  // namespace
 
 // The epoch that the relay's row names, as this transaction of the primary sees it.
 StreamEpoch stream_epoch(Connection& primary, const CopyStream& stream) {

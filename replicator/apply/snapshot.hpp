@@ -51,6 +51,12 @@ CopyReport copy_snapshot(const std::string& database_url, postgres::Connection& 
                          const std::vector<CopyTarget>& targets, const CopyStream& stream,
                          copy::Progress& progress, const Stop& stop);
 
+// One table of it: `primary` sees the snapshot, `source` is its table, `replica` is in the
+// transaction that replaces the rows.
+std::int64_t copy_table(postgres::Connection& primary, postgres::Connection& replica,
+                        const CopyTarget& target, const std::string& source, bool partitioned,
+                        copy::Progress& progress, const Stop& stop);
+
 struct StreamEpoch {
     std::int64_t number = 0;
     std::string reason;  // why it began

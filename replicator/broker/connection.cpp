@@ -370,13 +370,13 @@ bool Connection::writable(std::chrono::milliseconds timeout) const {
     return poll(&p, 1, static_cast<int>(timeout.count())) > 0;
 }
 
-std::string Connection::consume(const std::string& queue, int prefetch, bool no_ack,
-                                bool exclusive) {
+std::string Connection::consume(const std::string& queue, int prefetch, bool no_ack, bool exclusive,
+                                const Headers& arguments) {
     amqp_basic_qos(state_->get(), channel, 0, static_cast<std::uint16_t>(prefetch), false);
     state_->check("setting the prefetch window");
-    const auto* ok =
-        amqp_basic_consume(state_->get(), channel, wire::bytes(queue), amqp_empty_bytes, false,
-                           no_ack, exclusive, amqp_empty_table);
+    const wire::Table table(arguments);
+    const auto* ok = amqp_basic_consume(state_->get(), channel, wire::bytes(queue),
+                                        amqp_empty_bytes, false, no_ack, exclusive, table.table());
     std::string tag = ok ? wire::to_string(ok->consumer_tag) : std::string();
     state_->check("consuming from queue " + queue);
     return tag;

@@ -28,7 +28,12 @@ class Error : public std::runtime_error {
     int code_;
 };
 
-using HeaderValue = std::variant<bool, std::int64_t, std::string, std::vector<std::string>>;
+struct Timestamp {
+    std::uint64_t seconds;  // since 1970
+    bool operator==(const Timestamp&) const = default;
+};
+using HeaderValue =
+    std::variant<bool, std::int64_t, std::string, std::vector<std::string>, Timestamp>;
 using Headers = std::map<std::string, HeaderValue, std::less<>>;
 
 struct Properties {
@@ -121,8 +126,9 @@ class Connection {
                           bool mandatory, const Properties& properties, std::string_view body);
     bool writable(std::chrono::milliseconds timeout) const;  // poll(POLLOUT)
 
+    // arguments: x-stream-offset ...
     std::string consume(const std::string& queue, int prefetch, bool no_ack = false,
-                        bool exclusive = false);
+                        bool exclusive = false, const Headers& arguments = {});
     void ack(std::uint64_t tag, bool multiple);
     // The body of the queue's first message, if it has one; the message returns to the queue when
     // the connection closes.

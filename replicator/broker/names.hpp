@@ -16,6 +16,10 @@ inline std::string witness_queue_name(const std::string& slot) {
 inline std::string witness_key(const std::string& slot) {
     return "state." + slot;
 }
+// A stream per topic that cqrs.retain() names; no replica's queue can have such a name.
+inline std::string history_name(const std::string& topic) {
+    return "CQRS_HISTORY." + topic;
+}
 inline constexpr const char* report_exchange =
     "CQRS_REPLICAS";  // topic, durable; appliers tell the relay their positions; key: the replica
 inline constexpr const char* batch_content_type = "application/cloudevents-batch+json";

@@ -39,6 +39,9 @@ void Table::add(std::string_view key, const std::vector<std::string>& value) {
 void Table::add(std::string_view key, const Table& value) {
     entry(key, AMQP_FIELD_KIND_TABLE).value.table = value.table();
 }
+void Table::add(std::string_view key, Timestamp value) {
+    entry(key, AMQP_FIELD_KIND_TIMESTAMP).value.u64 = value.seconds;
+}
 
 amqp_table_t Table::table() const {
     return {static_cast<int>(entries_.size()), const_cast<amqp_table_entry_t*>(entries_.data())};

@@ -34,6 +34,7 @@ class Table {
     void add(std::string_view key, std::string&& value) = delete;  // values are borrowed
     void add(std::string_view key, const std::vector<std::string>& value);
     void add(std::string_view key, const Table& value);
+    void add(std::string_view key, Timestamp value);
     amqp_table_t table() const;
 
   private:

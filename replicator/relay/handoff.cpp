@@ -1,5 +1,7 @@
 #include "relay/handoff.hpp"
 
+#include <utility>
+
 namespace cqrs::relay {
 
 void Handoff::push(std::deque<Message>& messages) {
@@ -29,6 +31,24 @@ void Handoff::push(Checkpoint checkpoint) {
         }
     }
     publisher_.signal();
+}
+
+void Handoff::push(Retention retention) {
+    {
+        const std::lock_guard lock(mutex_);
+        items_.emplace_back(std::move(retention));
+    }
+    publisher_.signal();
+}
+
+void Handoff::report(std::vector<HistoryState> states) {
+    const std::lock_guard lock(mutex_);
+    for (HistoryState& state : states) history_states_.push_back(std::move(state));
+}
+
+std::vector<HistoryState> Handoff::history_states() {
+    const std::lock_guard lock(mutex_);
+    return std::exchange(history_states_, {});
 }
 
 void Handoff::reset() {

@@ -10,6 +10,7 @@
 #include <optional>
 #include <string>
 #include <variant>
+#include <vector>
 
 #include "relay/types.hpp"
 #include "wakeup.hpp"
@@ -20,13 +21,15 @@ class Handoff {
   public:
     struct Reset {};   // a new session: forget what came before
     struct Finish {};  // nothing more will come: publish what is there, then end
-    using Item = std::variant<Message, Checkpoint, Reset, Finish>;
+    using Item = std::variant<Message, Checkpoint, Retention, Reset, Finish>;
 
     explicit Handoff(std::size_t limit_bytes) : limit_(limit_bytes) {}
 
     // --- the reader's side
     void push(std::deque<Message>& messages);  // empties it
     void push(Checkpoint checkpoint);
+    void push(Retention retention);  // carried out before the messages behind it are published
+    std::vector<HistoryState> history_states();  // what came of it since the last call
     void reset();
     void finish();
     bool full() const noexcept { return bytes_.load(std::memory_order_relaxed) >= limit_; }
@@ -45,6 +48,7 @@ class Handoff {
     // Messages and bytes that left the ledger, whatever the reason.
     void release(std::size_t messages, std::size_t bytes) noexcept;
     void confirm(Checkpoint checkpoint);
+    void report(std::vector<HistoryState> states);
     void set_finished() noexcept;
     Wakeup& publisher() noexcept { return publisher_; }
 
@@ -53,6 +57,7 @@ class Handoff {
     mutable std::mutex mutex_;
     std::deque<Item> items_;
     std::optional<Checkpoint> confirmed_;
+    std::vector<HistoryState> history_states_;
     std::atomic<std::size_t> bytes_{0}, pending_{0}, released_{0};
     std::atomic<bool> wanted_{false}, finished_{false};
     Wakeup reader_, publisher_;

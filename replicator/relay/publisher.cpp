@@ -35,6 +35,7 @@ Publisher::Publisher(const Settings& settings, Handoff& handoff, Metrics& metric
     : settings_(settings),
       handoff_(handoff),
       health_(health),
+      histories_(settings, health),
       messages_(metrics.counter("cqrs_relay_messages_total", "Messages confirmed by the broker")),
       returned_(metrics.counter("cqrs_relay_returned_total",
                                 "Messages that the broker could route to no queue")),
@@ -97,6 +98,7 @@ void Publisher::serve() {
     while (!abandon_.requested()) {
         drain();
         take();
+        handoff_.report(histories_.carry_out());
         settle();
         if (done()) return;
         publish_ready();
@@ -118,6 +120,7 @@ void Publisher::connect() {
             "relay: the broker's user may not use queue {}: that the primary was restored to an "
             "earlier point would not be noticed; README, \"Rights\"",
             broker::witness_queue_name(settings_.slot));
+    histories_.broker_changed();
     connection_->confirm_select();
     blocked_ = false;
     blocked_gauge_.Set(0);
@@ -184,6 +187,8 @@ void Publisher::take() {
             ledger_.append(std::move(*message));
         else if (auto* checkpoint = std::get_if<Checkpoint>(&item))
             ledger_.append(std::move(*checkpoint));
+        else if (auto* retention = std::get_if<Retention>(&item))
+            histories_.want(std::move(*retention));
         else if (std::holds_alternative<Handoff::Reset>(item))
             forget();
         else

@@ -14,6 +14,7 @@
 #include "broker/connection.hpp"
 #include "config.hpp"
 #include "relay/handoff.hpp"
+#include "relay/histories.hpp"
 #include "relay/ledger.hpp"
 #include "relay/watchdog.hpp"
 #include "stop.hpp"
@@ -60,6 +61,7 @@ class Publisher {
     Health& health_;
     Stop abandon_;
     Ledger ledger_;
+    Histories histories_;
     std::deque<Handoff::Item> items_;
     bool finishing_ = false;
     bool blocked_ = false;

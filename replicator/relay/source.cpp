@@ -55,6 +55,7 @@ void Source::begin() {
     batcher_ = std::make_unique<Batcher>(
         BatchLimits{settings_.batch_bytes, settings_.max_batch, settings_.max_message_bytes},
         session_, state_.topics);
+    push_retention();
     full_.clear();
     safe_lsn_ = checkpoint_lsn_ = state_.lsn;
     safe_positions_.reset();
@@ -250,6 +251,7 @@ void Source::tick(Statements& statements) {
         asked_.push_back({postgres::parse_lsn(result.get(0, 1)), result.get_int(0, 0)});
     });
     statements.run(heartbeat_sql_, {heartbeat_token_});
+    look_at_retention(statements);
 }
 
 std::optional<Checkpoint> Source::uncommitted() const {

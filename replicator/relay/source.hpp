@@ -77,11 +77,19 @@ class Source {
     Metrics& metrics_;
     Health& health_;
 
+    // --- histories (retention.cpp)
+    void load_retention(postgres::Connection& sql);
+    bool take_retention(const postgres::Result& status);
+    void push_retention();
+    void look_at_retention(Statements& statements);
+
     // --- of the current session
     Identity identity_;
     RelayState state_;  // as committed on the primary, owned by us
     SessionPtr session_;
     Recall recall_;
+    Retention retention_;
+    bool may_tell_histories_ = false;  // whether the role may write cqrs.retention_state
     std::string heartbeat_token_;
     const char* heartbeat_sql_ = "";
     std::chrono::milliseconds status_interval_{10000};

@@ -108,6 +108,7 @@ void Source::run() {
     session_ = session;
     if (!acquire(sql, *stream)) return;
     session->epoch = state_.epoch;
+    load_retention(sql);
     pump(sql, *stream);
 }
 

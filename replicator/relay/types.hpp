@@ -6,6 +6,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -57,6 +58,30 @@ struct Checkpoint {
     bool heartbeat = false;  // tell the replicas
     bool witness = false;    // and leave it with the broker (relay/witness.hpp)
     bool last = false;       // at once: the relay ends, nothing follows
+};
+
+// cqrs.retention_status, as the relay last saw it.
+struct Retention {
+    struct Topic {
+        std::optional<std::int64_t> max_age_s, max_bytes;
+        bool forget = false;                         // its stream is to go
+        std::int64_t next = 1;                       // the sequence of the next event
+        bool operator==(const Topic& other) const {  // as wished for
+            return max_age_s == other.max_age_s && max_bytes == other.max_bytes &&
+                   forget == other.forget;
+        }
+    };
+    std::map<std::string, Topic> topics;
+    bool operator==(const Retention&) const = default;
+};
+
+// What came of it, for cqrs.retention_state.
+struct HistoryState {
+    std::string topic;
+    enum class Kind { kept, failed, forgotten } kind = Kind::kept;
+    std::optional<std::int64_t> since;  // set when the stream was not there before
+    std::string error;
+    bool operator==(const HistoryState&) const = default;
 };
 
 }  // namespace cqrs::relay

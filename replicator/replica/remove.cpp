@@ -36,7 +36,7 @@ void check_name(Connection& replica, const std::string& name) {
 
 // Tables keep their rows; subscriptions of an extension's script are that extension's.
 void clear(Connection& replica, std::set<std::string> topics) {
-    topics.insert("heartbeat");  // has an origin too; no topic is named so
+    topics.insert({"heartbeat", ".rebuild"});  // have an origin too; no topic is named so
     replica.exec("BEGIN");
     replica.exec("SELECT cqrs.unsubscribe(prefix) FROM cqrs.subscription WHERE NOT by_extension");
     replica.exec("SELECT cqrs.off(pattern, handler) FROM cqrs.handler WHERE NOT by_extension");

@@ -269,6 +269,37 @@ TEST_F(Config, TailTakesPatterns) {
     EXPECT_EQ(settings.count, 3U);
 }
 
+TEST_F(Config, TailFrom) {
+    env("RABBITMQ_BROKER_URL", "amqp://broker/");
+    const auto settings = parse({"tail", "--from", "17", "parking.#"}).settings;
+    ASSERT_TRUE(settings.from.has_value());
+    EXPECT_EQ(settings.from->value, 17);
+    EXPECT_FALSE(parse({"tail"}).settings.from.has_value());
+    expect_named(error({"tail", "--from", "yesterday"}), {"--from", "yesterday", "oldest"});
+}
+
+TEST_F(Config, RebuildNamesOneThing) {
+    env("DATABASE_URL", "dbname=p");
+    env("REPLICA_DATABASE_URL", "dbname=r");
+    env("RABBITMQ_BROKER_URL", "amqp://broker/");
+    const auto settings = parse({"rebuild", "--handler", "f(jsonb[])", "--clear", "a", "--clear",
+                                 "b", "--check", "SELECT true", "--source", "history"})
+                              .settings;
+    EXPECT_EQ(settings.handler, "f(jsonb[])");
+    EXPECT_EQ(settings.clear, (std::vector<std::string>{"a", "b"}));
+    EXPECT_EQ(settings.checks, std::vector<std::string>{"SELECT true"});
+    EXPECT_EQ(settings.source, "history");
+    expect_named(error({"rebuild"}), {"--handler", "--table", "--topics"});
+    expect_named(error({"rebuild", "--handler", "f", "--table", "t"}), {"one of"});
+    expect_named(error({"rebuild", "--table", "t", "--clear", "a"}), {"--clear"});
+    expect_named(error({"rebuild", "--handler", "f", "--source", "guess"}),
+                 {"--source", "guess", "history or snapshot"});
+    env("CQRS_TOPICS", "parking,shop");
+    EXPECT_TRUE(parse({"rebuild", "--table", "t"}).settings.topics.empty());
+    EXPECT_EQ(parse({"rebuild"}).settings.topics, (std::vector<std::string>{"parking", "shop"}));
+    unsetenv("CQRS_TOPICS");
+}
+
 TEST_F(Config, CommandsAndHelp) {
     expect_named(error({}), {"no command given"});
     expect_named(error({"relya"}), {"\"relya\" is not a command", "doctor"});

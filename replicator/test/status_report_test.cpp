@@ -91,6 +91,16 @@ TEST(StatusReport, ReplicasThatAreSilentAreGone) {
     EXPECT_NE(to_json(report).find("\"lag_events\":7"), std::string::npos);
 }
 
+TEST(StatusReport, HistoriesAreShown) {
+    auto report = sample();
+    report.histories = {{"parking", "kept", "", 1}, {"shop", "failed", "no streams", {}}};
+    const auto text = to_text(report);
+    EXPECT_NE(text.find("parking      1  kept\n"), std::string::npos) << text;
+    ASSERT_EQ(report.problems().size(), 1U);
+    EXPECT_NE(report.problems().front().find("shop are not kept: no streams"), std::string::npos);
+    EXPECT_NE(to_json(report).find("\"since\":1"), std::string::npos);
+}
+
 TEST(StatusReport, Json) {
     simdjson::dom::parser parser;
     const auto text = to_json(sample());

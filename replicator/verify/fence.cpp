@@ -24,15 +24,17 @@ std::string token() {
 
 Fence::Fence(const std::string& replica_url, const std::string& topic)
     : topic_(topic), owner_(token()), connection_(Connection::open(replica_url, "cqrs verify")) {
-    if (connection_
-            .query("INSERT INTO cqrs.fence AS f (topic, owner, expires_at) VALUES ($1, $2, "
-                   "clock_timestamp() + interval '20 s') ON CONFLICT (topic) DO UPDATE SET lsn = "
-                   "'0/0', owner = EXCLUDED.owner, expires_at = EXCLUDED.expires_at, reached = "
-                   "false WHERE f.expires_at < clock_timestamp()",
-                   {topic_, owner_})
-            .affected() == 0)
-        throw Error(Remedy::retry, "55006", "another verify holds topic " + topic_, "",
-                    "Wait for it; if it is gone, its fence expires within 20 s.");
+    // Held as long as this session lives: whose fence stands without it is dead.
+    if (!connection_
+             .query("SELECT pg_try_advisory_lock(hashtext('pg_cqrs fence'), hashtext($1))", {topic})
+             .get_bool(0, 0))
+        throw Error(Remedy::retry, "55006", "another verify or rebuild holds topic " + topic_, "",
+                    "Wait for it.");
+    connection_.query(
+        "INSERT INTO cqrs.fence (topic, owner, expires_at) VALUES ($1, $2, clock_timestamp() + "
+        "interval '20 s') ON CONFLICT (topic) DO UPDATE SET lsn = '0/0', owner = EXCLUDED.owner, "
+        "expires_at = EXCLUDED.expires_at, reached = false",
+        {topic_, owner_});
     up_ = true;
     renewer_ = std::thread([this, replica_url] { renew(replica_url); });
     try {
@@ -103,6 +105,16 @@ void Fence::move(std::uint64_t lsn, const Stop& stop) {
         stop.wait_for(std::chrono::milliseconds(50));
     }
     throw Error(Remedy::retry, "57014", "interrupted");
+}
+
+void Fence::check(Connection& replica) const {
+    if (replica
+            .query("SELECT FROM cqrs.fence WHERE topic = $1 AND owner = $2 AND expires_at > "
+                   "clock_timestamp() FOR UPDATE",
+                   {topic_, owner_})
+            .rows() == 0)
+        throw Error(Remedy::retry, "", "the fence did not hold: nothing was written", "",
+                    "Try again.");
 }
 
 void Fence::take_down() noexcept {

@@ -23,6 +23,9 @@ class Fence {
     // Lets the topic go on up to `lsn` and waits until it is there. Throws postgres::Error when it
     // does not get there, or has passed it.
     void move(std::uint64_t lsn, const Stop& stop);
+    // In a transaction of the replica: throws postgres::Error unless it has stood all the time, and
+    // keeps it standing until that transaction ends. What was written there fits what comes next.
+    void check(postgres::Connection& replica) const;
     void take_down() noexcept;
 
   private:

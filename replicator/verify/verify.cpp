@@ -125,14 +125,7 @@ class Verify {
             fmt::print("{}: {} keys repaired ({} rows) as of {}\n", pair->here, differences.size(),
                        rows, postgres::format_lsn(moment.snapshot.point));
         }
-        // What it was read for has to be true at the end: that the topic stood still.
-        if (replica
-                .query("SELECT FROM cqrs.fence WHERE topic = $1 AND lsn = $2 AND reached AND "
-                       "expires_at > clock_timestamp() FOR UPDATE",
-                       {topic, postgres::format_lsn(moment.snapshot.point)})
-                .rows() == 0)
-            throw Error(postgres::Remedy::retry, "", "the fence did not hold: nothing was repaired",
-                        "", "Try again.");
+        moment.fence.check(replica);
         replica.commit();
     }
 

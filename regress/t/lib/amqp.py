@@ -2,6 +2,7 @@
 """What an AMQP client that is not ours sees and does. Used by the TAP tests.
 
 amqp.py URL bind QUEUE KEY...            a durable queue bound to the event exchange
+amqp.py URL unbind QUEUE KEY             from the event exchange
 amqp.py URL drain QUEUE                  prints and acknowledges what is in it: one JSON a message
 amqp.py URL count QUEUE                  prints the number of ready messages
 amqp.py URL purge|delete QUEUE
@@ -49,6 +50,8 @@ def main(url, command, *arguments):
         channel.queue_declare(arguments[0], durable=True)
         for key in arguments[1:]:
             channel.queue_bind(arguments[0], EXCHANGE, key)
+    elif command == "unbind":
+        channel.queue_unbind(arguments[0], EXCHANGE, arguments[1])
     elif command == "drain":
         for method, properties, body in everything(channel, arguments[0]):
             headers = {k: plain(v) for k, v in (properties.headers or {}).items()}
