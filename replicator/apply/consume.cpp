@@ -128,9 +128,10 @@ void Session::receive(broker::Delivery&& delivery) {
             unacked_.push_back({delivery.tag, next_ - 1});
             return acknowledge();
         }
-        if (!position_.sequence) meet(message->head);
-        if (message->head.last() < next_) {
-            check_duplicate(message->head);
+        const bool copied = in_copy(message->head);
+        if (!copied && !position_.sequence) meet(message->head);
+        if (copied || message->head.last() < next_) {
+            if (!copied) check_duplicate(message->head);
             context_.metrics
                 .counter("cqrs_apply_duplicates_total", "Events that had been applied already",
                          {{"topic", topic_}})
@@ -190,7 +191,13 @@ bool Session::check_epoch(const MessageHead& head) {
     return true;
 }
 
-// The first message after a copy, or ever.
+// The stream has not been met since a copy, which holds all of the message. It may come from before
+// the gap that was healed: meeting it would lead into that gap again.
+bool Session::in_copy(const MessageHead& head) const {
+    return !position_.sequence && !position_.fresh() && head.lsn <= position_.lsn;
+}
+
+// The first message after a copy that says more than it, or ever.
 void Session::meet(const MessageHead& head) {
     if (position_.fresh()) {
         // Handlers alone begin with what comes. Else, as nothing could be copied, only a stream

@@ -15,7 +15,7 @@ void append_part(std::string& key, std::string_view part) {
     key += part;
 }
 
-std::string quoted(std::string_view text) {
+std::string json_string(std::string_view text) {
     std::string out;
     // The decoder has seen to it that it is UTF-8.
     if (!append_json_string(out, text)) return "\"\"";
@@ -45,7 +45,7 @@ std::string park_key_json(const Table& table, const Field* row) {
     std::string json = "{";
     for (std::uint32_t c : table.primary().columns) {
         if (json.size() > 1) json += ',';
-        json += quoted(table.columns[c].name) + ":" + quoted(row[c].text());
+        json += json_string(table.columns[c].name) + ":" + json_string(row[c].text());
     }
     return json + "}";
 }

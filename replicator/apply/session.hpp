@@ -66,6 +66,7 @@ class Session {
     void receive(broker::Delivery&& delivery);
     void refuse(const broker::Delivery& delivery, const std::string& reason);
     bool check_epoch(const MessageHead& head);
+    bool in_copy(const MessageHead& head) const;
     void meet(const MessageHead& head);
     void check_sequence(const MessageHead& head);
     void check_duplicate(const MessageHead& head);

@@ -9,6 +9,7 @@ amqp.py URL purge|delete QUEUE
 amqp.py URL publish EXCHANGE KEY HEADERS BODY   headers: JSON; a value {"type": "..."} is made below
 amqp.py URL take QUEUE N                 removes N messages for good
 amqp.py URL swap QUEUE                   takes all messages and puts them back in reverse order
+amqp.py URL drop QUEUE N                 removes the Nth message (-1: the last one) and keeps the others in order
 amqp.py URL duplicate QUEUE              puts all messages in twice, one after the other
 """
 import json
@@ -72,9 +73,13 @@ def main(url, command, *arguments):
                                                    content_type="application/cloudevents-batch+json"))
     elif command == "take":
         print(sum(1 for _ in everything(channel, arguments[0], int(arguments[1]))))
-    elif command in ("swap", "duplicate"):
+    elif command in ("swap", "duplicate", "drop"):
         messages = list(everything(channel, arguments[0]))
-        again = reversed(messages) if command == "swap" else messages + messages
+        if command == "drop":  # the N-th; -1 is the last one
+            again = list(messages)
+            del again[int(arguments[1])]
+        else:
+            again = reversed(messages) if command == "swap" else messages + messages
         channel.confirm_delivery()
         for _, properties, body in again:
             channel.basic_publish("", arguments[0], body, properties)
