@@ -71,9 +71,7 @@ class System:
         connection.autocommit = True
         return connection
 
-    def query(self, side, sql, *parameters):
-        """Rows of one statement on a connection of its own."""
-        connection = self.connect(side)
+    def _ask(self, connection, sql, parameters):
         try:
             with connection.cursor() as cursor:
                 cursor.execute(sql, parameters or None)
@@ -81,10 +79,24 @@ class System:
         finally:
             connection.close()
 
+    def query(self, side, sql, *parameters):
+        """Rows of one statement on a connection of its own. Another fault of the step may be restarting
+        the server: it is waited for."""
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                connection = self.connect(side)
+                break
+            except psycopg2.OperationalError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.2)
+        return self._ask(connection, sql, parameters)
+
     def try_query(self, side, sql, *parameters):
         """None while the server cannot be asked."""
         try:
-            return self.query(side, sql, *parameters)
+            return self._ask(self.connect(side), sql, parameters)
         except psycopg2.Error:
             return None
 
