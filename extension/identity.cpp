@@ -48,7 +48,8 @@ const char* kind_name(char relkind) {
     }
 }
 
-bool usable_index(Relation rel, Oid index, bool* primary) {
+// The applier does not write generated columns: rows of a replica are not found by them.
+bool usable_index(Relation rel, Oid index, Use use, bool* primary) {
     HeapTuple tuple = SearchSysCache1(INDEXRELID, ObjectIdGetDatum(index));
     if (!HeapTupleIsValid(tuple)) return false;
     auto* form = reinterpret_cast<Form_pg_index>(GETSTRUCT(tuple));
@@ -57,25 +58,28 @@ bool usable_index(Relation rel, Oid index, bool* primary) {
                   heap_attisnull(tuple, Anum_pg_index_indpred, nullptr);
     for (int i = 0; usable && i < form->indnkeyatts; i++) {
         AttrNumber column = form->indkey.values[i];
-        usable = column > 0 && TupleDescAttr(RelationGetDescr(rel), column - 1)->attnotnull;
+        Form_pg_attribute attribute =
+            column > 0 ? TupleDescAttr(RelationGetDescr(rel), column - 1) : nullptr;
+        usable = attribute != nullptr && attribute->attnotnull &&
+                 (use != Use::subscribe || attribute->attgenerated == '\0');
     }
     ReleaseSysCache(tuple);
     return usable;
 }
 
-bool has_usable_primary_key(Relation rel) {
+bool has_usable_primary_key(Relation rel, Use use) {
     ListCell* cell;
     foreach (cell, RelationGetIndexList(rel)) {
         bool primary;
-        if (usable_index(rel, lfirst_oid(cell), &primary) && primary) return true;
+        if (usable_index(rel, lfirst_oid(cell), use, &primary) && primary) return true;
     }
     return false;
 }
 
-bool has_usable_identity_index(Relation rel) {
+bool has_usable_identity_index(Relation rel, Use use) {
     Oid index = RelationGetReplicaIndex(rel);
     bool primary;
-    return OidIsValid(index) && usable_index(rel, index, &primary);
+    return OidIsValid(index) && usable_index(rel, index, use, &primary);
 }
 
 // A state of the table that can be mended. palloc'd texts; for Use::keep the way out is another
@@ -101,14 +105,14 @@ bool has_usable_identity_index(Relation rel) {
 
 void check_identity(Relation rel, Use use) {
     const char* name = table_name(RelationGetRelid(rel));
-    bool primary_key = has_usable_primary_key(rel);
+    bool primary_key = has_usable_primary_key(rel, use);
     // A replica is written by key, whatever its own replica identity says.
     if (use == Use::subscribe) {
-        if (!primary_key && !has_usable_identity_index(rel))
+        if (!primary_key && !has_usable_identity_index(rel, use))
             refuse(
                 rel, use, "without a key",
-                "Events are applied by key; the table has no primary key (a deferrable one does "
-                "not count).",
+                "Events are applied by key; the table has no primary key (a deferrable one, or one "
+                "with a generated column, does not count).",
                 psprintf("ALTER TABLE %s ADD PRIMARY KEY (...), with the columns that are the key "
                          "of the published table.",
                          name));
@@ -126,7 +130,7 @@ void check_identity(Relation rel, Use use) {
                        psprintf("ALTER TABLE %s ADD PRIMARY KEY (...).", name));
             break;
         case REPLICA_IDENTITY_INDEX:
-            if (!has_usable_identity_index(rel))
+            if (!has_usable_identity_index(rel, use))
                 refuse(rel, use, "without its replica identity index",
                        "The index of its REPLICA IDENTITY does not exist, or is not an immediate, "
                        "unique and complete one on NOT NULL columns.",

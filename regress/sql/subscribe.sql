@@ -19,6 +19,7 @@ CREATE TABLE good (id int PRIMARY KEY);
 CREATE TABLE other (id int PRIMARY KEY);
 CREATE TABLE no_key (id int);
 CREATE TABLE deferred (id int PRIMARY KEY DEFERRABLE);
+CREATE TABLE generated (id int, twice int GENERATED ALWAYS AS (id * 2) STORED PRIMARY KEY);
 -- A replica is written by key: its own replica identity does not matter.
 CREATE TABLE nothing (id int PRIMARY KEY);
 ALTER TABLE nothing REPLICA IDENTITY NOTHING;
@@ -29,6 +30,7 @@ CREATE TABLE deferred_unique (id int PRIMARY KEY, v int UNIQUE DEFERRABLE INITIA
 
 SELECT refusal($$SELECT cqrs.subscribe('x', 'no_key')$$);
 SELECT refusal($$SELECT cqrs.subscribe('x', 'deferred')$$);
+SELECT refusal($$SELECT cqrs.subscribe('x', 'generated')$$);
 SELECT refusal($$SELECT cqrs.subscribe('x', 'unlogged')$$);
 SELECT refusal($$SELECT cqrs.subscribe('x', 'a_view')$$);
 SELECT refusal($$SELECT cqrs.subscribe('x', 'cqrs.position')$$);

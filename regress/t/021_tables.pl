@@ -75,15 +75,30 @@ foreach my $replica_table ([ 'the same identity there', 'ALTER TABLE code REPLIC
     $primary->safe_psql('postgres', "SELECT cqrs.unpublish('code')");
 }
 # A replica that has no such key cannot know which row is meant: it says so and changes none.
+sub stopped {
+    my ($prefix, $why) = @_;
+    return Cqrs::wait_until("$prefix stops", sub {
+        return $replica->safe_psql('postgres', "SELECT error FROM cqrs.subscription_status WHERE prefix = '$prefix' AND state = 'stopped'") =~ $why;
+    });
+}
 $_->safe_psql('postgres', 'CREATE TABLE other (id int PRIMARY KEY, code text NOT NULL)') foreach $primary, $replica;
-$primary->safe_psql('postgres', 'ALTER TABLE other ADD CONSTRAINT other_key UNIQUE (code); ALTER TABLE other REPLICA IDENTITY USING INDEX other_key');
-$primary->safe_psql('postgres', q{INSERT INTO other VALUES (1, 'a')});
+$primary->safe_psql('postgres', q{INSERT INTO other VALUES (1, 'a'); ALTER TABLE other ADD CONSTRAINT other_key UNIQUE (code)});
 bring('SELECT', 'other' => 'other');
-$primary->safe_psql('postgres', 'UPDATE other SET id = 2');
-ok(Cqrs::wait_until('it stops', sub {
-    return $replica->safe_psql('postgres', "SELECT error FROM cqrs.subscription_status WHERE prefix = 'other' AND state = 'stopped'") =~ /lacks the columns of every unique key/;
-}), 'a replica without the key of the identity stops');
+$primary->safe_psql('postgres', 'ALTER TABLE other REPLICA IDENTITY USING INDEX other_key; UPDATE other SET id = 2');
+ok(stopped('other', qr/lacks the columns of every unique key|does not find rows by \(code\)/), 'a replica without the key of the identity stops');
 is($replica->safe_psql('postgres', 'SELECT * FROM other'), '1|a', '... and its rows are what they were');
+# Nor one whose own key is another: the row that an UPDATE leaves under its old key would stay.
+$primary->safe_psql('postgres', q{CREATE TABLE mine (id int PRIMARY KEY, "Code" text NOT NULL); INSERT INTO mine VALUES (1, 'a'), (2, 'b')});
+$replica->safe_psql('postgres', 'CREATE TABLE mine (id int NOT NULL, "Code" text PRIMARY KEY)');
+$primary->safe_psql('postgres', q{SELECT cqrs.publish('mine', 'mine')});
+$replica->safe_psql('postgres', q{SELECT cqrs.subscribe('mine', 'mine')});
+ok(stopped('mine', qr/table public\.mine of the replica does not find rows by \(id\)/), 'a replica with another key stops');
+like(($cqrs->command($cqrs->environment('r1'), 'doctor', '--name', 'r1'))[1], qr/mine: rows are not found by \(id\).*ALTER TABLE mine REPLICA IDENTITY USING INDEX/s, '... doctor says what it lacks');
+$replica->safe_psql('postgres', 'CREATE UNIQUE INDEX cqrs_identity ON mine (id); ALTER TABLE mine REPLICA IDENTITY USING INDEX cqrs_identity');
+$cqrs->wait_live('r1', 'mine');
+follow('... and with it every change arrives', ['mine'],
+    q{UPDATE mine SET "Code" = 'c' WHERE id = 1}, q{UPDATE mine SET "Code" = "Code" || id}, q{UPDATE mine SET id = id + 10, "Code" = 'n' || id},
+    q{DELETE FROM mine WHERE id = 11; INSERT INTO mine VALUES (13, 'n1')}, 'DELETE FROM mine');
 
 # A key that is an array, and a type whose array has no binary form.
 $primary->safe_psql('postgres', 'CREATE TABLE arrays (k int[] PRIMARY KEY, a aclitem[]); INSERT INTO arrays SELECT ARRAY[i, NULL], ARRAY[]::aclitem[] FROM generate_series(1, 40) i');

@@ -10,6 +10,7 @@
 
 #include "admin/findings.hpp"
 #include "config.hpp"
+#include "copy/identity.hpp"
 #include "postgres/connection.hpp"
 
 namespace cqrs {
@@ -19,6 +20,7 @@ struct Discovered {
     using Columns = std::map<std::string, std::string>;  // name -> type
     std::optional<std::string> primary_identity;         // system identifier / database
     std::map<std::string, Columns> published;            // prefix -> columns, from the primary
+    std::map<std::string, copy::Identity> identities;    // likewise
     bool primary_read = false;                           // published is complete
     std::set<std::string> topics;
 };

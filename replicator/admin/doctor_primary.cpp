@@ -271,6 +271,7 @@ void check_published(postgres::Connection& connection, Findings& findings, Disco
         }
         const std::string prefix(rows.get(i, 0));
         discovered.published[prefix] = columns_of(connection, relation);
+        discovered.identities[prefix] = copy::identity_of(connection, relation);
         discovered.topics.emplace(topic_of(prefix));
     }
     discovered.primary_read = true;

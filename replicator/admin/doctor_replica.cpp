@@ -114,6 +114,18 @@ void compare_columns(postgres::Connection& connection, const std::string& prefix
     }
 }
 
+void compare_identities(postgres::Connection& connection, const std::string& prefix,
+                        const std::string& relation, const Discovered& discovered,
+                        Findings& findings) {
+    const auto found = discovered.identities.find(prefix);
+    if (found == discovered.identities.end()) return;
+    if (!copy::finds(copy::keys_of(connection, relation), found->second))
+        findings.fail(fmt::format("{}: rows are not found by ({}), by which the primary's UPDATEs "
+                                  "and DELETEs name them",
+                                  relation, found->second.columns),
+                      copy::identity_statement(found->second, relation));
+}
+
 // Columns that no event fills and that cannot stay empty.
 void check_surplus(postgres::Connection& connection, const std::string& prefix,
                    const std::string& relation, const Discovered& discovered, Findings& findings) {
@@ -189,6 +201,7 @@ void check_subscriptions(postgres::Connection& connection, Findings& findings,
         }
         check_table(connection, prefix, relation, findings);
         compare_columns(connection, prefix, relation, discovered, findings);
+        compare_identities(connection, prefix, relation, discovered, findings);
         check_surplus(connection, prefix, relation, discovered, findings);
     }
     check_origins(connection, topics.size(), findings);

@@ -4,12 +4,14 @@
 #include <poll.h>
 #include <spdlog/spdlog.h>
 
+#include <optional>
 #include <random>
 #include <stdexcept>
 #include <string>
 
 #include "admin/events.hpp"
 #include "admin/printer.hpp"
+#include "admin/tail_loop.hpp"
 #include "broker/compression.hpp"
 #include "broker/connection.hpp"
 #include "broker/names.hpp"
@@ -19,7 +21,6 @@ namespace cqrs {
 namespace {
 
 constexpr int prefetch = 64;
-constexpr int access_refused = 403;
 
 // A queue of our own: exclusive, so that it goes when we go.
 std::string queue_of_our_own() {
@@ -64,7 +65,7 @@ void print_message(broker::Delivery& delivery, Printer& printer) {
     printer.flush();
 }
 
-void follow(broker::Connection& connection, Stop& stop, Printer& printer) {
+void follow(broker::Connection& connection, const Stop& stop, Printer& printer) {
     while (!stop.requested() && !printer.done()) {
         auto event = connection.next(std::chrono::milliseconds(0));
         if (!event) {
@@ -83,27 +84,16 @@ void follow(broker::Connection& connection, Stop& stop, Printer& printer) {
 int run_tail(const Settings& settings, Stop& stop) {
     Printer printer(settings.count);
     if (settings.from) return history::tail(settings, stop, printer);
-    Backoff backoff;
-    bool down = false;
-    while (!stop.requested() && !printer.done()) {
-        try {
-            auto connection = subscribe(settings);
-            spdlog::log(down ? spdlog::level::warn : spdlog::level::info, "tail: listening at {}{}",
-                        connection.host(), down ? "; events of the meantime were not seen" : "");
-            down = false;
-            backoff.reset();
-            follow(connection, stop, printer);
-        } catch (const broker::Error& e) {
-            if (e.code() == access_refused) {
-                spdlog::error("tail: {}", e.what());
-                return 1;
-            }
-            if (!down) spdlog::warn("tail: {}; trying again", e.what());
-            down = true;
-            stop.wait_for(backoff.next());
-        }
-    }
-    return 0;
+    std::optional<broker::Connection> connection;
+    return tail_loop({.connect =
+                          [&] {
+                              connection.emplace(subscribe(settings));
+                              return connection->host();
+                          },
+                      .follow = [&] { follow(*connection, stop, printer); },
+                      .connected = "listening at",
+                      .again = "; events of the meantime were not seen"},
+                     stop, printer);
 }
 
 }  // namespace cqrs

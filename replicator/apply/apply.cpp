@@ -65,8 +65,8 @@ class Supervisor {
           context_{settings, metrics, health, heartbeats_, copies_} {}
 
     int run() {
-        heartbeats_.start();
-        reports_.start();
+        heartbeats_.thread().start();
+        reports_.thread().start();
         Backoff backoff;
         std::string said;
         while (!stop_.requested() && !failed_) {
@@ -260,14 +260,14 @@ class Supervisor {
     }
 
     void shut_down() {
-        reports_.request_stop();
-        heartbeats_.request_stop();  // its goodbye to the broker overlaps the workers'
+        reports_.thread().request_stop();
+        heartbeats_.thread().request_stop();  // its goodbye to the broker overlaps the workers'
         std::vector<Worker*> all;
         for (auto& [_, worker] : workers_) all.push_back(worker.get());
         stop_workers(all);
         workers_.clear();
-        heartbeats_.stop();
-        reports_.stop();
+        heartbeats_.thread().stop();
+        reports_.thread().stop();
         health_.remove("apply");
     }
 

@@ -58,42 +58,12 @@ std::optional<Heartbeat> parse_heartbeat(std::string_view body) {
     }
 }
 
-Heartbeats::Heartbeats(const Settings& settings) : settings_(settings) {}
-
-Heartbeats::~Heartbeats() {
-    stop();
-}
-
-void Heartbeats::start() {
-    thread_ = std::thread([this] { run(); });
-}
-
-void Heartbeats::stop() {
-    stop_.request();
-    if (thread_.joinable()) thread_.join();
-}
+Heartbeats::Heartbeats(const Settings& settings)
+    : settings_(settings), thread_("heartbeats", [this] { consume(); }) {}
 
 std::shared_ptr<const Heartbeat> Heartbeats::last() const {
     const std::lock_guard lock(mutex_);
     return last_;
-}
-
-void Heartbeats::run() {
-    Backoff backoff;
-    std::string said;
-    while (!stop_.requested()) {
-        try {
-            consume();
-            backoff.reset();
-            said.clear();
-        } catch (const broker::Error& e) {
-            if (said != e.what()) spdlog::warn("apply: heartbeats: {}", e.what());
-            said = e.what();
-        } catch (const std::exception& e) {
-            spdlog::error("apply: heartbeats: {}", e.what());
-        }
-        stop_.wait_for(backoff.next());
-    }
 }
 
 void Heartbeats::consume() {
@@ -115,10 +85,12 @@ void Heartbeats::consume() {
     }
     connection.bind_queue(queue, broker::heartbeat_exchange, broker::heartbeat_key);
     connection.consume(queue, 8, true);
-    while (!stop_.requested()) {
+    const Stop& stop = thread_.stop_requested();
+    thread_.well();
+    while (!stop.requested()) {
         const auto event = connection.next(std::chrono::milliseconds(0));
         if (!event) {
-            pollfd fds[] = {{connection.socket(), POLLIN, 0}, {stop_.fd(), POLLIN, 0}};
+            pollfd fds[] = {{connection.socket(), POLLIN, 0}, {stop.fd(), POLLIN, 0}};
             if (!connection.buffered()) poll(fds, 2, 1000);
             continue;
         }

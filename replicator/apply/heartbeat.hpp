@@ -1,5 +1,5 @@
 // What the relay's heartbeats say, for every worker: how far the primary's WAL has been read and
-// which event of each topic was the last one up to there. Its own thread and connection.
+// which event of each topic was the last one up to there.
 #pragma once
 
 #include <chrono>
@@ -10,10 +10,9 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <thread>
 
+#include "apply/companion.hpp"
 #include "config.hpp"
-#include "stop.hpp"
 #include "wakeup.hpp"
 
 namespace cqrs::apply {
@@ -43,24 +42,19 @@ std::optional<Heartbeat> parse_heartbeat(std::string_view body);
 class Heartbeats {
   public:
     explicit Heartbeats(const Settings& settings);
-    ~Heartbeats();
-    void start();
-    void request_stop() noexcept { stop_.request(); }
-    void stop();                                     // and waits for it
+    Companion& thread() noexcept { return thread_; }
     std::shared_ptr<const Heartbeat> last() const;   // null: none yet
     Wakeup& arrived() noexcept { return arrived_; }  // for one thread: last() is another
 
   private:
-    void run();
     void consume();
 
     const Settings& settings_;
-    Stop stop_;
     Wakeup arrived_;
     mutable std::mutex mutex_;
     std::shared_ptr<const Heartbeat> last_;
     std::uint64_t count_ = 0;
-    std::thread thread_;
+    Companion thread_;  // last: it ends before what it uses
 };
 
 }  // namespace cqrs::apply

@@ -36,43 +36,13 @@ std::string report_body(postgres::Connection& replica, const std::string& name) 
     return json.end_object().end_object().str();
 }
 
-Reports::Reports(const Settings& settings) : settings_(settings) {}
-
-Reports::~Reports() {
-    stop();
-}
-
-void Reports::start() {
-    thread_ = std::thread([this] { run(); });
-}
-
-void Reports::stop() {
-    stop_.request();
-    if (thread_.joinable()) thread_.join();
-}
+Reports::Reports(const Settings& settings)
+    : settings_(settings),
+      thread_("the primary does not hear of this replica", [this] { publish(); }) {}
 
 void Reports::set(std::string body) {
     const std::lock_guard lock(mutex_);
     body_ = std::move(body);
-}
-
-void Reports::run() {
-    Backoff backoff;
-    std::string said;
-    while (!stop_.requested()) {
-        try {
-            publish();
-            return;
-        } catch (const broker::Error& e) {
-            // Nothing rests on it but what the primary's status shows.
-            if (said != e.what())
-                spdlog::warn("apply: the primary does not hear of this replica: {}", e.what());
-            said = e.what();
-        } catch (const std::exception& e) {
-            spdlog::error("apply: reports: {}", e.what());
-        }
-        stop_.wait_for(said.empty() ? backoff.next() : std::chrono::milliseconds(5s));
-    }
 }
 
 // One connection, until it fails or stop is requested.
@@ -80,13 +50,14 @@ void Reports::publish() {
     auto connection = broker::Connection::open(settings_.broker_url, settings_.broker_cacert,
                                                "cqrs apply " + settings_.replica + " report", 3s);
     connection.declare_exchange(broker::report_exchange);
+    thread_.well();
     broker::Properties properties;
     properties.content_type = "application/json";
     properties.persistent = false;
     bool blocked = false;
     std::string sent;
     auto sent_at = std::chrono::steady_clock::time_point{};
-    while (!stop_.wait_for(pace)) {
+    while (!thread_.stop_requested().wait_for(pace)) {
         while (const auto event = connection.next(0ms))
             if (const auto* b = std::get_if<broker::Blocked>(&*event)) blocked = b->blocked;
         std::string body;

@@ -6,6 +6,7 @@
 #include "apply/errors.hpp"
 #include "apply/exported_snapshot.hpp"
 #include "copy/columns.hpp"
+#include "copy/identity.hpp"
 #include "copy/pump.hpp"
 
 namespace cqrs::apply {
@@ -37,6 +38,8 @@ std::int64_t copy_table(Connection& primary, Connection& replica, const CopyTarg
                         const std::string& source, bool partitioned, copy::Progress& progress,
                         const Stop& stop) {
     hold_table(primary, source);
+    copy::require_identity(copy::identity_of(primary, source),
+                           copy::keys_of(replica, target.relation), target.prefix, target.relation);
     const auto list =
         copy::column_list(copy::columns(primary, source), copy::columns(replica, target.relation),
                           target.prefix, target.relation, target.ignore_unknown);

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "admin/events.hpp"
+#include "admin/tail_loop.hpp"
 #include "apply/handlers.hpp"
 #include "history/order.hpp"
 #include "history/reader.hpp"
@@ -164,32 +165,21 @@ void follow(std::vector<Follower>& followers, Stop& stop, Printer& printer) {
 int tail(const Settings& settings, Stop& stop, Printer& printer) {
     std::vector<Follower> followers;
     for (const std::string& topic : topics_of(settings)) followers.emplace_back(settings, topic);
-    Backoff backoff;
-    bool down = false;
-    while (!stop.requested() && !printer.done()) {
-        try {
-            for (Follower& f : followers) f.connect();
-            spdlog::log(down ? spdlog::level::warn : spdlog::level::info,
-                        "tail: reading what {} has kept{}", followers.front().connection().host(),
-                        down ? ", where it was interrupted" : "");
-            down = false;
-            backoff.reset();
-            follow(followers, stop, printer);
-        } catch (const NotKept& e) {
-            printer.flush();
-            spdlog::error("tail: {}", e.what());
-            return 1;
-        } catch (const broker::Error& e) {
-            if (e.code() == 403) {
-                spdlog::error("tail: {}", e.what());
-                return 1;
-            }
-            if (!down) spdlog::warn("tail: {}; trying again", e.what());
-            down = true;
-            stop.wait_for(backoff.next());
-        }
+    try {
+        return tail_loop({.connect =
+                              [&] {
+                                  for (Follower& f : followers) f.connect();
+                                  return followers.front().connection().host();
+                              },
+                          .follow = [&] { follow(followers, stop, printer); },
+                          .connected = "reading what the broker has kept, from",
+                          .again = ", where it was interrupted"},
+                         stop, printer);
+    } catch (const NotKept& e) {
+        printer.flush();
+        spdlog::error("tail: {}", e.what());
+        return 1;
     }
-    return 0;
 }
 
 }  // namespace cqrs::history

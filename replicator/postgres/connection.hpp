@@ -9,45 +9,15 @@
 #include <initializer_list>
 #include <memory>
 #include <optional>
-#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "postgres/error.hpp"
+#include "postgres/text.hpp"
 #include "stop.hpp"
 
 namespace cqrs::postgres {
-
-// What the caller can do about it (ARCHITECTURE.md, "Errors").
-enum class Remedy {
-    retry,     // transient SQLSTATE or no connection: the work was not done, try again
-    in_doubt,  // the connection broke during COMMIT: read the position to find out
-    stop,      // data or schema: trying again will not help
-};
-
-class Error : public std::runtime_error {
-  public:
-    Error(Remedy remedy, std::string sqlstate, const std::string& message, std::string detail = {},
-          std::string hint = {});
-    Remedy remedy() const noexcept { return remedy_; }
-    const std::string& sqlstate() const noexcept { return sqlstate_; }  // "" when there was none
-    const std::string& detail() const noexcept { return detail_; }
-    const std::string& hint() const noexcept { return hint_; }
-    // What the server named; "" when it did not. context: "COPY staging, line 3, column name ...".
-    const std::string& table() const noexcept { return table_; }
-    const std::string& column() const noexcept { return column_; }
-    const std::string& constraint() const noexcept { return constraint_; }
-    const std::string& context() const noexcept { return context_; }
-    Error&& where(const char* table, const char* column, const char* constraint,
-                  const char* context) &&;
-
-  private:
-    Remedy remedy_;
-    std::string sqlstate_, detail_, hint_, table_, column_, constraint_, context_;
-};
-
-// 08xxx 40001 40P01 53xxx 55P03 55006 57xxx 58xxx and an empty SQLSTATE are retry, the rest stop.
-Remedy classify(std::string_view sqlstate) noexcept;
 
 class Result {
   public:
@@ -158,11 +128,5 @@ class Canceller {
   private:
     std::shared_ptr<PGcancel> cancel_;
 };
-
-std::string quote_identifier(std::string_view name);
-std::string quote_literal(std::string_view value);  // safe under either standard_conforming_strings
-
-std::string format_lsn(std::uint64_t lsn);       // "0/16B3748"
-std::uint64_t parse_lsn(std::string_view text);  // throws std::invalid_argument
 
 }  // namespace cqrs::postgres
