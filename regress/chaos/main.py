@@ -211,7 +211,6 @@ def main():
     if options.plan:
         for step in itertools.islice(schedule(options.seed, options.kinds, options.longest), options.steps or 30):
             print(step)
-        shutil.rmtree(options.directory)
         return 0
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     run = Run(options)
