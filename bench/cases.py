@@ -4,6 +4,7 @@ import latency
 from catchup_cases import CHANGES, INSERTS, MEMORY, REPLICAS
 from comparison import compare, in_turns, median_cpu
 from decode import Decoding
+from first_copy import first_copy_case
 from native import Native
 from ours import Ours
 from sizes import scaled, show
@@ -90,6 +91,7 @@ CASES = {
     **CHANGES,
     "latency-200": latency_case,
     **REPLICAS,
+    "first-copy": first_copy_case,
     **{f"write-{peer}": write_case(peer) for peer in TEXT},
     **{f"decode-{peer}": decode_case(peer) for peer in ("pgoutput", "wal2json", "test_decoding")},
     **MEMORY,

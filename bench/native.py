@@ -20,21 +20,25 @@ class Native:
             database.run(table)
         fill(self.primary)
         self.primary.run("CREATE PUBLICATION bench FOR TABLE slots, mark")
+        self.subscribe()
+        wait_for("first copy", self.copied, pause=0.05)
+
+    def subscribe(self):
         for i, replica in self.subscriptions():
             replica.run(
                 f"CREATE SUBSCRIPTION bench{i} CONNECTION '{self.primary.url}' PUBLICATION bench "
                 f"WITH (binary = {str(self.binary).lower()}, streaming = off)"
             )
-        for _, replica in self.subscriptions():
-            wait_for(
-                "first copy",
-                lambda: replica.value(
-                    "SELECT bool_and(srsubstate = 'r') FROM pg_subscription_rel r "
-                    "JOIN pg_subscription s ON s.oid = srsubid AND s.subdbid = "
-                    "(SELECT oid FROM pg_database WHERE datname = current_database())"
-                ),
-                pause=0.05,
+
+    def copied(self):
+        return all(
+            replica.value(
+                "SELECT bool_and(srsubstate = 'r') FROM pg_subscription_rel r "
+                "JOIN pg_subscription s ON s.oid = srsubid AND s.subdbid = "
+                "(SELECT oid FROM pg_database WHERE datname = current_database())"
             )
+            for replica in self.replicas
+        )
 
     def start(self):
         for i, replica in self.subscriptions():

@@ -55,32 +55,45 @@ class Ours:
                 pause=0.05,
             )
 
-    def _spawn(self, name, *arguments, **urls):
-        log = open(self.rig.log(name), "ab")
-        self._logs.append(log)
+    def _spawn(self, replica, name, *arguments):
         return subprocess.Popen(
-            [self.rig.replicator, *arguments, "--listen", "none"],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            cwd="/",
-            env={"PATH": os.environ["PATH"], "RABBITMQ_BROKER_URL": self.rig.broker, **urls},
-            **server_user(),
+            [self.rig.replicator, *arguments, "--listen", "none"], **self._surroundings(replica, name)
         )
 
+    def _surroundings(self, replica, name):
+        """What a process gets: a log of its own, settings, the servers' user."""
+        log = open(self.rig.log(name), "ab")
+        self._logs.append(log)
+        urls = {"DATABASE_URL": self.primary.url, "RABBITMQ_BROKER_URL": self.rig.broker}
+        if replica:
+            urls["REPLICA_DATABASE_URL"] = replica.url
+        return {
+            "stdin": subprocess.DEVNULL,
+            "stdout": log,
+            "stderr": log,
+            "cwd": "/",
+            "env": {"PATH": os.environ["PATH"], **urls},
+            **server_user(),
+        }
+
+    def start_relay(self):
+        self._relay = self._spawn(None, "relay", "relay", "--compress", self.compress)
+
     def start(self):
-        self._relay = self._spawn("relay", "relay", "--compress", self.compress, DATABASE_URL=self.primary.url)
+        self.start_relay()
         self._appliers = [
-            self._spawn(
-                f"apply-{i}",
-                "apply",
-                "--name",
-                queue,
-                DATABASE_URL=self.primary.url,
-                REPLICA_DATABASE_URL=replica.url,
-            )
+            self._spawn(replica, f"apply-{i}", "apply", "--name", queue)
             for i, (queue, replica) in enumerate(zip(self.queues, self.replicas), 1)
         ]
+
+    def add_replica(self, limit):
+        """The first one, with tables; returns when it is live."""
+        subprocess.run(
+            [self.rig.replicator, "add-replica", self.queues[0], "--create-tables"],
+            check=True,
+            timeout=limit,
+            **self._surroundings(self.replicas[0], "add-replica"),
+        )
 
     def stop(self):
         running = [p for p in (self._relay, *self._appliers) if p]
