@@ -1,5 +1,5 @@
 # Tables as people bring them: children by inheritance, a replica identity that is not the primary key, keys of odd types;
-# two replicas that live in one server.
+# two replicas that live in one server. All by roles whose settings would change every statement and value.
 use strict;
 use warnings;
 
@@ -11,8 +11,19 @@ use Test::More;
 
 my $cqrs = Cqrs->new(replicas => ['r1']);
 my ($primary, $replica) = ($cqrs->primary, $cqrs->replica('r1'));
-my $relay = $cqrs->start_relay;
-my $apply = $cqrs->start_apply('r1');
+
+my %settings = (search_path => 'hostile, pg_catalog, public', standard_conforming_strings => 'off', default_transaction_read_only => 'on',
+    default_transaction_isolation => 'serializable', datestyle => "'SQL, DMY'", intervalstyle => 'sql_standard', timezone => "'Asia/Tokyo'",
+    extra_float_digits => '-5', bytea_output => 'escape', array_nulls => 'off', quote_all_identifiers => 'on', xmloption => 'document',
+    client_encoding => "'LATIN1'");
+$_->safe_psql('postgres', q{CREATE ROLE hostile SUPERUSER LOGIN; CREATE SCHEMA hostile; CREATE DOMAIN hostile.jsonb AS int;
+    CREATE FUNCTION hostile.same(text, text) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RAISE 'not the operator that was meant'; END $$;
+    CREATE OPERATOR hostile.= (LEFTARG = text, RIGHTARG = text, FUNCTION = hostile.same);}
+    . join(' ', map { "ALTER ROLE hostile SET $_ = $settings{$_};" } sort keys %settings)) foreach $primary, $replica;
+sub hostile { my ($environment) = @_; return { %$environment, map { $_ => $environment->{$_} =~ s{//}{//hostile@}r } grep { /^(REPLICA_)?DATABASE_URL$/ } keys %$environment } }
+
+my $relay = $cqrs->start('relay', hostile($cqrs->environment), 'relay', '--listen', 'none');
+my $apply = $cqrs->start('apply', hostile($cqrs->environment('r1')), 'apply', '--name', 'r1', '--listen', 'none');
 
 # Makes tables on both sides, publishes and subscribes them.
 sub bring {
@@ -36,6 +47,13 @@ sub follow {
     pass($name);
     return;
 }
+
+# Copied and streamed, values are what they were.
+$_->safe_psql('postgres', 'CREATE TABLE vals (id int PRIMARY KEY, f float8, t timestamptz, i interval, b bytea, a text[], x xml, s text)') foreach $primary, $replica;
+my $vals = q{SELECT i, pi() * i, '2026-02-03 04:05:06.789+03:30'::timestamptz, '1 year -2 days 03:04:05.678'::interval, '\x005c27ff'::bytea, ARRAY['a', NULL, 'NULL', 'q"\'], 'a<b/>'::xml, 'b\s ''q'' 日本'};
+$primary->safe_psql('postgres', "INSERT INTO vals $vals FROM generate_series(1, 40) i");
+bring('SELECT', 'family.vals' => 'vals');
+follow('values are what they were', ['vals'], "INSERT INTO vals $vals FROM generate_series(41, 100) i", q{UPDATE vals SET s = s || '\n' WHERE id < 30});
 
 # A parent's rows are not its children's: neither in a copy nor in anything that comes after it.
 $primary->safe_psql('postgres', 'CREATE TABLE parent (id int PRIMARY KEY, v text)');
@@ -93,7 +111,7 @@ $replica->safe_psql('postgres', 'CREATE TABLE mine (id int NOT NULL, "Code" text
 $primary->safe_psql('postgres', q{SELECT cqrs.publish('mine', 'mine')});
 $replica->safe_psql('postgres', q{SELECT cqrs.subscribe('mine', 'mine')});
 ok(stopped('mine', qr/table public\.mine of the replica does not find rows by \(id\)/), 'a replica with another key stops');
-like(($cqrs->command($cqrs->environment('r1'), 'doctor', '--name', 'r1'))[1], qr/mine: rows are not found by \(id\).*ALTER TABLE mine REPLICA IDENTITY USING INDEX/s, '... doctor says what it lacks');
+like(($cqrs->command(hostile($cqrs->environment('r1')), 'doctor', '--name', 'r1'))[1], qr/public\.mine: rows are not found by \(id\).*ALTER TABLE public\.mine REPLICA IDENTITY USING INDEX/s, '... doctor says what it lacks');
 $replica->safe_psql('postgres', 'CREATE UNIQUE INDEX cqrs_identity ON mine (id); ALTER TABLE mine REPLICA IDENTITY USING INDEX cqrs_identity');
 $cqrs->wait_live('r1', 'mine');
 follow('... and with it every change arrives', ['mine'],
@@ -113,7 +131,7 @@ $replica->safe_psql('postgres', 'CREATE DATABASE second TEMPLATE template0');
 $replica->safe_psql('second', 'CREATE EXTENSION parking CASCADE');
 $primary->safe_psql('postgres', q{SELECT create_parking_slot('Slot ' || i) FROM generate_series(1, 20) i});
 my %second = (%{ $cqrs->environment }, REPLICA_DATABASE_URL => Cqrs::url($replica) =~ s/postgres$/second/r);
-my $other = $cqrs->start('second', \%second, 'apply', '--name', 'second', '--listen', 'none');
+my $other = $cqrs->start('second', hostile(\%second), 'apply', '--name', 'second', '--listen', 'none');
 ok(Cqrs::wait_until('the second database is live', sub {
     return $replica->safe_psql('second', "SELECT state FROM cqrs.subscription_status WHERE prefix = 'parking'") eq 'live';
 }), 'two replicas in one server');

@@ -146,9 +146,9 @@ $replica->safe_psql('postgres', q{CREATE TABLE narrow (id int PRIMARY KEY, a var
     GRANT ALL ON narrow TO cqrs_apply; SELECT cqrs.subscribe('wide', 'narrow')});
 ($status, $out) = $cqrs->command($everything, 'doctor', '--name', 'r1');
 is($status, 1, 'doctor fails when a column is missing');
-like($out, qr/^ +ALTER TABLE narrow ADD COLUMN "b" text;$/m, 'it says how to add it');
-like($out, qr/^WARN +replica: narrow: column "a" is character varying\(10\), on the primary it is text$/m, 'it compares types');
-like($out, qr/^FAIL +replica: narrow: column "c" is NOT NULL/m, 'it sees what no event can fill');
+like($out, qr/^ +ALTER TABLE public\.narrow ADD COLUMN "b" text;$/m, 'it says how to add it');
+like($out, qr/^WARN +replica: public\.narrow: column "a" is character varying\(10\), on the primary it is text$/m, 'it compares types');
+like($out, qr/^FAIL +replica: public\.narrow: column "c" is NOT NULL/m, 'it sees what no event can fill');
 
 # ---- tail --------------------------------------------------------------------------------------
 my $tail = $cqrs->start('tail', $everything, 'tail', '-n', '2', 'parking.#');

@@ -107,9 +107,11 @@ void compare_columns(postgres::Connection& connection, const std::string& prefix
             findings.fail(fmt::format("{}: column {} of the primary is missing", relation, quoted),
                           fmt::format("ALTER TABLE {} ADD COLUMN {} {};", relation, quoted, type));
         } else if (found->second != type) {
-            findings.warn(fmt::format("{}: column {} is {}, on the primary it is {}", relation,
-                                      quoted, found->second, type),
-                          "The applier stops at a value that does not fit");
+            findings.warn(
+                fmt::format("{}: column {} is {}, on the primary it is {}", relation, quoted,
+                            found->second, type),
+                "A value that does not fit stops the topic, but a type of less precision rounds: "
+                "give both sides the same type");
         }
     }
 }

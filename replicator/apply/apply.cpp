@@ -97,8 +97,6 @@ class Supervisor {
     template <typename Success>
     void supervise(Success success) {
         auto connection = postgres::Connection::open(settings_.replica_database_url, "cqrs apply");
-        connection.exec(
-            "SET statement_timeout = 0; SET lock_timeout = 0; SET idle_session_timeout = 0");
         try {
             connection.query("SELECT cqrs.register_replica($1)", {settings_.replica});
         } catch (const postgres::Error& e) {
@@ -146,8 +144,8 @@ class Supervisor {
                 rows.get_bool(i, 4),         rows.get_bool(i, 5),
                 std::string(rows.get(i, 6)), std::string(rows.get(i, 7))};
         const auto handlers = connection.exec(
-            "SELECT topic, string_agg(concat_ws(' ', pattern, handler::oid, backfill, "
-            "registered_at), ',' ORDER BY registered_at, pattern, handler::oid) FROM cqrs.handler "
+            "SELECT topic, string_agg(concat_ws(' ', pattern, handler, backfill, "
+            "registered_at), ',' ORDER BY registered_at, pattern, handler) FROM cqrs.handler "
             "GROUP BY topic");
         for (int i = 0; i < handlers.rows(); ++i)
             wanted[std::string(handlers.get(i, 0))].handlers = handlers.get(i, 1);

@@ -18,8 +18,6 @@ using postgres::Result;
 // blocking on the answer.
 ExportedSnapshot export_snapshot(const std::string& database_url, const Stop& stop) {
     Connection connection = Connection::open(database_url, "cqrs copy", true);
-    // A walsender that only holds a snapshot is idle in a transaction.
-    connection.exec("SET idle_in_transaction_session_timeout = 0");
     std::random_device random;
     const std::string command = fmt::format(
         "CREATE_REPLICATION_SLOT \"cqrs_copy_{:08x}{:08x}\" TEMPORARY LOGICAL pgoutput (SNAPSHOT "

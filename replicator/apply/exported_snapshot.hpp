@@ -12,11 +12,7 @@ namespace cqrs::apply {
 // Both ends of a copy print and read values in the same way; row-level security must not hide rows
 // silently (off: an error where a policy would filter).
 inline constexpr const char* copy_settings =
-    "SET search_path = pg_catalog; SET client_encoding = 'UTF8'; SET DateStyle = 'ISO'; "
-    "SET IntervalStyle = 'postgres'; SET TimeZone = 'UTC'; SET extra_float_digits = 1; "
-    "SET bytea_output = 'hex'; SET lc_monetary = 'C'; SET row_security = off; "
-    "SET statement_timeout = 0; SET lock_timeout = 0; "
-    "SET idle_in_transaction_session_timeout = 0";
+    "SET TimeZone = 'UTC'; SET lc_monetary = 'C'; SET row_security = off";
 
 struct ExportedSnapshot {
     postgres::Connection connection;  // the snapshot and the temporary slot live as long as this

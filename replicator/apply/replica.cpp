@@ -13,16 +13,11 @@ using postgres::Remedy;
 
 namespace {
 
-// Values are read back under the settings that they were printed with (the plugin pins the same),
-// and nothing of the role's or the database's settings ends a long copy.
+// Values are read back under the settings that they were printed with: the plugin pins the same,
+// and Connection::open the others of them.
 constexpr const char* settings_sql =
-    "SET client_encoding = 'UTF8'; SET DateStyle = 'ISO, YMD'; SET IntervalStyle = 'postgres'; "
-    "SET TimeZone = 'UTC'; SET extra_float_digits = 1; SET bytea_output = 'hex'; "
-    "SET lc_monetary = 'C'; SET xmloption = 'content'; SET array_nulls = on; "
-    "SET standard_conforming_strings = on; SET row_security = off; "
-    "SET statement_timeout = 0; SET lock_timeout = 0; SET idle_session_timeout = 0; "
-    "SET idle_in_transaction_session_timeout = 0; SET default_transaction_isolation = "
-    "'read committed'; SET default_transaction_read_only = off; SET jit = off; "
+    "SET TimeZone = 'UTC'; SET lc_monetary = 'C'; SET xmloption = 'content'; "
+    "SET row_security = off; SET jit = off; "
     // Staged rows find their target by its key, however the estimates are.
     "SET enable_hashjoin = off; SET enable_mergejoin = off; "
     // Where a commit does not wait for the disk is said commit by commit.
@@ -34,7 +29,6 @@ constexpr const char* settings_sql =
 Connection open_replica(const std::string& url, const std::string& topic) {
     Connection connection = Connection::open(url, "cqrs apply " + topic);
     connection.exec(settings_sql);
-    if (connection.server_version() >= 170000) connection.exec("SET transaction_timeout = 0");
     try {
         connection.exec("SET session_replication_role = replica");
     } catch (const Error& e) {

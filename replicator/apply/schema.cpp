@@ -16,9 +16,8 @@ struct Column {
     bool generated;
 };
 
-// Types by their full names, whatever the session's search_path.
+// Types by their full names: search_path is pg_catalog.
 std::vector<Column> columns(Connection& connection, const std::string& relation) {
-    connection.exec("SET LOCAL search_path = pg_catalog");
     const auto rows = connection.query(
         "SELECT attname, format_type(atttypid, atttypmod), attnotnull AND NOT atthasdef AND "
         "attidentity = '', attgenerated <> '' FROM pg_attribute WHERE attrelid = $1::regclass AND "

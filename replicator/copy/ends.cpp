@@ -27,7 +27,6 @@ Connection open_writer(const std::string& replica_database_url) {
     connection.exec(apply::copy_settings);
     // What is told as done is on disk, whatever the server's default is.
     connection.exec("SET synchronous_commit = local");
-    if (connection.server_version() >= 170000) connection.exec("SET transaction_timeout = 0");
     return connection;
 }
 

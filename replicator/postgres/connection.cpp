@@ -95,6 +95,19 @@ void finish_connecting(PGconn* c, std::chrono::milliseconds timeout, const Stop*
     }
 }
 
+// Whatever the role's or the database's settings are: our SQL means what it says (nothing of
+// another schema stands in for pg_catalog's operators and functions; defaults, checks and triggers
+// of tables meet this search_path too, as in native replication), its answers read as we expect,
+// writes are allowed, and no timeout ends a session. Who wants one sets it.
+constexpr const char* session_settings =
+    "SET search_path = pg_catalog; SET standard_conforming_strings = on; SET array_nulls = on; "
+    "SET transform_null_equals = off; SET quote_all_identifiers = off; SET DateStyle = 'ISO, YMD'; "
+    "SET IntervalStyle = 'postgres'; SET extra_float_digits = 1; SET bytea_output = 'hex'; "
+    "SET default_transaction_isolation = 'read committed'; SET default_transaction_read_only = "
+    "off; "
+    "SET default_transaction_deferrable = off; SET statement_timeout = 0; SET lock_timeout = 0; "
+    "SET idle_in_transaction_session_timeout = 0; SET idle_session_timeout = 0";
+
 }  // namespace
 
 std::int64_t Result::get_int(int row, int column) const {
@@ -164,6 +177,10 @@ Connection Connection::open(const std::string& conninfo, const std::string& appl
             }
         },
         nullptr);
+    connection.stop_ = stop;
+    connection.exec(session_settings);
+    if (connection.server_version() >= 170000) connection.exec("SET transaction_timeout = 0");
+    connection.stop_ = nullptr;
     return connection;
 }
 

@@ -51,10 +51,10 @@ struct WalEnd {
 class Connection {
   public:
     // Connects without blocking longer than `timeout`, or beyond a request to stop; sets
-    // application_name, keepalives and tcp_user_timeout. replication: "replication=database".
+    // application_name, keepalives and what no role's settings may change (see session_settings).
     // Throws Error: retry, with the SQLSTATE if a server answered; the message carries no password.
     static Connection open(const std::string& conninfo, const std::string& application_name,
-                           bool replication = false,
+                           bool replication = false,  // "replication=database"
                            std::chrono::milliseconds timeout = std::chrono::seconds(10),
                            const Stop* stop = nullptr);
 

@@ -104,7 +104,7 @@ void Replicas::serve() {
     primary_.emplace(
         Connection::open(settings_.database_url, "cqrs relay replicas", false, patience));
     primary_->exec(
-        "SET search_path = pg_catalog; SET synchronous_commit = off; SET lock_timeout = '5s'; SET "
+        "SET synchronous_commit = off; SET lock_timeout = '5s'; SET "
         "statement_timeout = '10s'");
     while (!stop_.requested()) {
         while (const auto event = broker.next(0ms)) {

@@ -71,11 +71,8 @@ void Source::check_primary(postgres::Connection& sql) {
 }
 
 void Source::run() {
-    const std::string session_settings =
-        "SET idle_session_timeout = 0; SET statement_timeout = 0; SET lock_timeout = 0";
     auto sql = postgres::Connection::open(settings_.database_url, "cqrs relay", false, 10s, &stop_);
     sql.heed(stop_);
-    sql.exec(session_settings);
     // Not on: with synchronous_standby_names it would wait for a walsender that waits for us. Not
     // off: the slot could reach the disk before the row.
     sql.exec("SET synchronous_commit = local");
@@ -90,7 +87,6 @@ void Source::run() {
                             ": the role of DATABASE_URL needs REPLICATION: run ALTER ROLE ... "
                             "REPLICATION;");
     }
-    stream->connection().exec(session_settings);
     const auto system = stream->connection().exec("IDENTIFY_SYSTEM");
     identity_.system_identifier = system.get(0, 0);
     identity_.timeline = system.get(0, 1);

@@ -32,7 +32,6 @@ struct Published {
 Connection open(const std::string& url, const char* side) {
     try {
         Connection connection = Connection::open(url, "cqrs add-replica");
-        connection.exec("SET search_path = pg_catalog; SET statement_timeout = 0");
         if (connection.exec("SELECT FROM pg_extension WHERE extname = 'pg_cqrs'").rows() == 0)
             throw Error(Remedy::stop, "3F000", "extension pg_cqrs is missing", "",
                         "CREATE EXTENSION pg_cqrs;");
