@@ -78,9 +78,9 @@ void forget_table(Oid relation) {
 
 // A handler that goes with its schema or extension is forgotten. One that is dropped by name is
 // more likely to be made anew in a moment, and would miss every event from then on.
-void forget_function(Oid function, bool by_name) {
-    Oid types[] = {OIDOID};
-    Datum arguments[] = {ObjectIdGetDatum(function)};
+void forget_function(const char* identity, bool by_name) {
+    Oid types[] = {TEXTOID};
+    Datum arguments[] = {CStringGetTextDatum(identity)};
     if (catalog_execute("SELECT pattern FROM cqrs.handler WHERE handler OPERATOR(pg_catalog.=) $1",
                         1, types, arguments) == 0)
         return;
@@ -186,7 +186,7 @@ void after_drop() {
         "            WHEN object_type OPERATOR(pg_catalog.=) 'table column' THEN 'a'"
         "            WHEN object_type OPERATOR(pg_catalog.=) 'function' THEN 'f'"
         "            ELSE 't' END,"
-        "       objid, address_names[1], address_names[2], original"
+        "       objid, address_names[1], address_names[2], original, object_identity"
         "  FROM pg_catalog.pg_event_trigger_dropped_objects()"
         " WHERE object_type OPERATOR(pg_catalog.=)"
         "       ANY ('{index,table constraint,table column,function,table}'::pg_catalog.text[])"
@@ -212,7 +212,8 @@ void after_drop() {
                 break;
             case 'f':
                 forget_function(
-                    object, DatumGetBool(SPI_getbinval(rows->vals[i], rows->tupdesc, 5, &is_null)));
+                    SPI_getvalue(rows->vals[i], rows->tupdesc, 6),
+                    DatumGetBool(SPI_getbinval(rows->vals[i], rows->tupdesc, 5, &is_null)));
                 break;
             case 'c': {
                 char* schema = SPI_getvalue(rows->vals[i], rows->tupdesc, 3);
@@ -290,6 +291,23 @@ void after_rename(const RenameStmt* statement) {
     if (OidIsValid(root)) resync_at_commit(root, "a column was renamed");
 }
 
+// A function, its schema or its extension has another name or place: a handler is kept by its name.
+void check_handlers() {
+    CatalogWriter reader = begin_catalog_write();
+    if (catalog_execute(
+            "SELECT pattern, handler FROM cqrs.handler WHERE pg_catalog.to_regprocedure("
+            "handler) IS NULL ORDER BY pattern, handler LIMIT 1",
+            0, nullptr, nullptr) > 0) {
+        const char* pattern = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
+        const char* handler = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2);
+        ereport(ERROR,
+                (errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
+                 errmsg("cannot rename or move %s: it handles \"%s\"", handler, pattern),
+                 errhint("SELECT cqrs.off('%s', ...); first, and cqrs.on() after it.", pattern)));
+    }
+    end_catalog_write(reader);
+}
+
 void after_create_table(const CreateStmt* statement) {
     if (statement->partbound == nullptr) return;
     Oid relation = RangeVarGetRelid(statement->relation, NoLock, true);
@@ -337,6 +355,9 @@ Datum cqrs_on_ddl(PG_FUNCTION_ARGS) {
             cqrs::before_rewrite();
         else if (IsA(data->parsetree, AlterTableStmt))
             cqrs::after_alter_table(reinterpret_cast<AlterTableStmt*>(data->parsetree));
+        else if (data->tag != CMDTAG_ALTER_TABLE &&
+                 (IsA(data->parsetree, RenameStmt) || IsA(data->parsetree, AlterObjectSchemaStmt)))
+            cqrs::check_handlers();
         else if (IsA(data->parsetree, RenameStmt))
             cqrs::after_rename(reinterpret_cast<RenameStmt*>(data->parsetree));
         else if (IsA(data->parsetree, CreateStmt))

@@ -94,6 +94,11 @@ struct Registration {
     Oid handler;
 };
 
+// As cqrs.handler holds it, and as pg_event_trigger_dropped_objects() says it.
+Datum stored_name(Oid handler) {
+    return CStringGetTextDatum(format_procedure_extended(handler, FORMAT_PROC_FORCE_QUALIFY));
+}
+
 Registration checked_registration(FunctionCallInfo fcinfo) {
     if (PG_ARGISNULL(0))
         ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
@@ -124,8 +129,8 @@ void handler_on(const Registration& wanted, bool backfill) {
     LockRelationOid(catalog_table("handler"), ShareRowExclusiveLock);
     Datum path = CStringGetTextDatum(GetConfigOption("search_path", false, false));
     CatalogWriter writer = begin_catalog_write();
-    Oid types[] = {TEXTOID, REGPROCEDUREOID, BOOLOID, TEXTOID, BOOLOID, BOOLOID};
-    Datum arguments[] = {wanted.pattern, ObjectIdGetDatum(wanted.handler), BoolGetDatum(backfill),
+    Oid types[] = {TEXTOID, TEXTOID, BOOLOID, TEXTOID, BOOLOID, BOOLOID};
+    Datum arguments[] = {wanted.pattern, stored_name(wanted.handler),      BoolGetDatum(backfill),
                          path,           BoolGetDatum(creating_extension), BoolGetDatum(false)};
     // What stopped, or is to be backfilled now, begins anew; what runs is left alone.
     const bool anew =
@@ -153,8 +158,8 @@ void handler_off(const Registration& unwanted) {
     if (SearchSysCacheExists1(PROCOID, ObjectIdGetDatum(unwanted.handler)))
         checked_function(unwanted.handler);
     CatalogWriter writer = begin_catalog_write();
-    Oid types[] = {TEXTOID, REGPROCEDUREOID};
-    Datum arguments[] = {unwanted.pattern, ObjectIdGetDatum(unwanted.handler)};
+    Oid types[] = {TEXTOID, TEXTOID};
+    Datum arguments[] = {unwanted.pattern, stored_name(unwanted.handler)};
     if (catalog_execute("DELETE FROM cqrs.handler WHERE pattern OPERATOR(pg_catalog.=) $1 AND "
                         "handler OPERATOR(pg_catalog.=) $2",
                         2, types, arguments) == 0)
@@ -284,8 +289,8 @@ void call_with(const Function& function, Jsonb* events, Call* call) {
 // The registered search_path; nullptr: not a handler.
 const char* registered_path(Oid handler) {
     CatalogWriter writer = begin_catalog_write();
-    Oid types[] = {REGPROCEDUREOID};
-    Datum arguments[] = {ObjectIdGetDatum(handler)};
+    Oid types[] = {TEXTOID};
+    Datum arguments[] = {stored_name(handler)};
     char* path = nullptr;
     if (catalog_execute("SELECT search_path FROM cqrs.handler WHERE handler "
                         "OPERATOR(pg_catalog.=) $1 ORDER BY registered_at LIMIT 1",
@@ -307,10 +312,7 @@ void call_handler(Oid handler, Jsonb* events) {
         ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
                         errmsg("events must be a JSON array of events")));
     HeapTuple tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(handler));
-    if (!HeapTupleIsValid(tuple))
-        ereport(ERROR, (errcode(ERRCODE_UNDEFINED_FUNCTION),
-                        errmsg("a handler, function with OID %u, does not exist any more", handler),
-                        errhint("DELETE FROM cqrs.handler WHERE handler = %u;", handler)));
+    if (!HeapTupleIsValid(tuple)) elog(ERROR, "cache lookup failed for function %u", handler);
     auto* form = reinterpret_cast<Form_pg_proc>(GETSTRUCT(tuple));
     Function function{handler, form->proowner, form->proargtypes.values[0] == JSONBARRAYOID};
     ReleaseSysCache(tuple);

@@ -40,21 +40,24 @@ REVOKE EXECUTE ON FUNCTION create_parking_slot(text, text), rename_parking_slot(
 -- Queries ------------------------------------------------------------------------------------------
 -- Their bodies are parsed here: names are bound to these objects, whatever search_path a caller has.
 -- Each reads here, on the primary from the attached replica (cqrs.attach_replica), on a replica only
--- what is fresh enough (cqrs.max_staleness). Only one branch of the two is ever executed.
+-- what is fresh enough (cqrs.max_staleness). Only one branch of the two is ever executed. They return a
+-- type of their own: that of the table would break them when somebody gives the table another column.
 
-CREATE FUNCTION parking_slot_list() RETURNS SETOF parking_slots
+CREATE TYPE parking_slot AS (uuid uuid, name text, status text);
+
+CREATE FUNCTION parking_slot_list() RETURNS SETOF parking_slot
 LANGUAGE sql STABLE PARALLEL RESTRICTED
 BEGIN ATOMIC
-    SELECT slot.* FROM parking_slots AS slot WHERE NOT cqrs.attached() AND cqrs.require_fresh('parking_slots')
+    SELECT slot.uuid, slot.name, slot.status FROM parking_slots AS slot WHERE NOT cqrs.attached() AND cqrs.require_fresh('parking_slots')
     UNION ALL
     SELECT slot.* FROM cqrs.read('parking_slots') AS slot(uuid uuid, name text, status text) WHERE cqrs.attached()
     ORDER BY name, uuid;
 END;
 
-CREATE FUNCTION parking_slot_details(uuid uuid) RETURNS SETOF parking_slots
+CREATE FUNCTION parking_slot_details(uuid uuid) RETURNS SETOF parking_slot
 LANGUAGE sql STABLE STRICT PARALLEL RESTRICTED ROWS 1
 BEGIN ATOMIC
-    SELECT slot.* FROM parking_slots AS slot
+    SELECT slot.uuid, slot.name, slot.status FROM parking_slots AS slot
     WHERE slot.uuid = parking_slot_details.uuid AND NOT cqrs.attached() AND cqrs.require_fresh('parking_slots')
     UNION ALL
     SELECT slot.* FROM cqrs.read('parking_slots', jsonb_build_object('uuid', parking_slot_details.uuid))
@@ -121,10 +124,13 @@ BEGIN ATOMIC
         ON CONFLICT (status) DO UPDATE SET slots = o.slots + EXCLUDED.slots, since = EXCLUDED.since
     ), gone AS (
         DELETE FROM parking_occupancy_slots WHERE uuid IN (SELECT l.uuid FROM latest AS l WHERE l.status IS NULL)
+    ), moved AS (
+        UPDATE parking_occupancy_slots AS s SET status = l.status FROM latest AS l WHERE l.uuid = s.uuid AND l.status IS NOT NULL
     )
+    -- Not a second ON CONFLICT: pg_dump would write its EXCLUDED as a name that does not exist, and pg_upgrade fail.
     INSERT INTO parking_occupancy_slots (uuid, status)
-    SELECT l.uuid, l.status FROM latest AS l WHERE l.status IS NOT NULL
-    ON CONFLICT (uuid) DO UPDATE SET status = EXCLUDED.status;
+    SELECT l.uuid, l.status FROM latest AS l
+    WHERE l.status IS NOT NULL AND NOT EXISTS (SELECT FROM parking_occupancy_slots AS s WHERE s.uuid = l.uuid);
 END;
 
 REVOKE EXECUTE ON FUNCTION parking_occupancy_handler(jsonb[]) FROM PUBLIC;
@@ -144,6 +150,8 @@ COMMENT ON TABLE parking_slots IS 'Parking slots; changed by the commands create
 COMMENT ON COLUMN parking_slots.uuid IS 'Time-ordered (version 7)';
 COMMENT ON COLUMN parking_slots.name IS '1 to 100 characters; need not be unique';
 COMMENT ON COLUMN parking_slots.status IS 'available, blocked or reserved';
+
+COMMENT ON TYPE parking_slot IS 'What the queries return';
 
 COMMENT ON TABLE parking_occupancy IS 'On a replica: how many slots are in each status; kept by parking_occupancy_handler(), once it is registered with cqrs.on()';
 COMMENT ON COLUMN parking_occupancy.since IS 'When the number changed last: the commit on the primary';

@@ -57,7 +57,7 @@ SELECT pattern, handler, state, error FROM cqrs.handler_status ORDER BY 1, 2;
 -- Live, pending, stopped; what stopped begins anew when it is registered again.
 INSERT INTO cqrs.position (topic, source, epoch, sequence, lsn) VALUES ('order', '/x', 1, 5, '0/10');
 INSERT INTO cqrs.handler_state (pattern, handler, state, error)
-VALUES ('order.#', 'one(jsonb)', 'live', NULL), ('order.*.create', 'many(jsonb[])', 'stopped', 'events 6 to 9 are missing');
+VALUES ('order.#', 'handlers.one(pg_catalog.jsonb)', 'live', NULL), ('order.*.create', 'handlers.many(pg_catalog.jsonb[])', 'stopped', 'events 6 to 9 are missing');
 SELECT pattern, handler, state, sequence, error FROM cqrs.handler_status ORDER BY 1, 2;
 SELECT cqrs.on('order.*.create', 'many(jsonb[])');
 SELECT cqrs.on('order.#', 'one(jsonb)', backfill => true);
@@ -116,7 +116,10 @@ RESET enable_hashjoin;
 SET search_path = handlers, public;
 SELECT what FROM seen ORDER BY n DESC LIMIT 1;
 
--- A handler cannot be dropped by name; with its schema it is forgotten.
+-- A handler cannot be dropped by name, nor get another; with its schema it is forgotten.
+SELECT refusal(format('ALTER %s', what))
+  FROM unnest(ARRAY['FUNCTION one(jsonb) RENAME TO uno', 'ROUTINE one(jsonb) SET SCHEMA public', 'SCHEMA handlers RENAME TO elsewhere',
+                    'FUNCTION returns_int(jsonb) RENAME TO int']) what;
 SELECT refusal('DROP FUNCTION one(jsonb)');
 SELECT refusal('DROP FUNCTION other(jsonb)');
 SELECT cqrs.off('order.#', 'who(jsonb)'), cqrs.off('order.#', 'takes_over(jsonb)');

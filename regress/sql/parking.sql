@@ -83,6 +83,8 @@ RESET search_path;
 -- Plans are kept, also across a change of the table, and made again when the extension moves.
 ALTER TABLE parking_slots ADD COLUMN floor int DEFAULT 3;
 SELECT name, status, floor FROM create_parking_slot('Slot 2');
+SELECT name, status FROM parking_slot_list();
+SELECT count(*) FROM parking_slots, parking_slot_details(uuid);
 ALTER TABLE parking_slots DROP COLUMN floor;
 SELECT name, status FROM create_parking_slot('Slot 3');
 DROP SCHEMA regress_trap CASCADE;

@@ -114,7 +114,7 @@ ok(Cqrs::wait_until('the topic has stopped', sub {
     return $replica->safe_psql('postgres', "SELECT state FROM cqrs.position WHERE topic = 'parking'") eq 'stopped';
 }), 'an error in a handler stops the topic');
 my $error = $replica->safe_psql('postgres', q{SELECT error FROM cqrs.handler_status WHERE handler::text = 'log_it(jsonb)'});
-like($error, qr{event [0-9A-F]+/[0-9A-F]+\.2 \(parking\.create\): handler log_it\(jsonb\): P0001 not this one}, 'named: event, handler, reason');
+like($error, qr{event [0-9A-F]+/[0-9A-F]+\.2 \(parking\.create\): handler public\.log_it\(jsonb\): P0001 not this one}, 'named: event, handler, reason');
 like($error, qr/PL\/pgSQL function log_it\(jsonb\) line 4/, 'and the statement');
 is($replica->safe_psql('postgres', q{SELECT count(*) FROM parking_slots WHERE name LIKE 'good %'}), '3', 'what came before is applied');
 is($replica->safe_psql('postgres', q{SELECT count(*) FROM parking_slots WHERE name LIKE '%bad'}), '0', 'nothing of the transaction is');

@@ -124,9 +124,8 @@ void given(Connection& replica, const Registration& registration,
            std::uint64_t point) {
     replica.query(
         "UPDATE cqrs.handler_state SET state = 'live', error = NULL, prefixes = $3, "
-        "snapshot_lsn = $4, changed_at = clock_timestamp() WHERE pattern = $1 AND handler = "
-        "$2::oid::regprocedure",
-        {registration.pattern, function.oid, fmt::format("{{{}}}", fmt::join(prefixes, ",")),
+        "snapshot_lsn = $4, changed_at = clock_timestamp() WHERE pattern = $1 AND handler = $2",
+        {registration.pattern, function.signature, fmt::format("{{{}}}", fmt::join(prefixes, ",")),
          postgres::format_lsn(point)});
 }
 

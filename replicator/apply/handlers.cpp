@@ -67,11 +67,12 @@ void Handlers::load(Connection& connection, const std::string& topic, bool begun
             {topic});
     version_ = connection.query(std::string("SELECT ") + handlers_version_sql, {topic}).get(0, 0);
     const auto rows = connection.query(
-        "SELECT h.pattern, h.handler::oid, h.handler::text, h.backfill, coalesce(hs.state, "
+        "SELECT h.pattern, h.handler, coalesce(to_regprocedure(h.handler)::text, h.handler), "
+        "h.backfill, coalesce(hs.state, "
         "CASE WHEN h.backfill THEN 'pending' ELSE 'live' END), coalesce(hs.prefixes, '{}'), "
         "coalesce(hs.snapshot_lsn, '0/0'), coalesce(hs.error, '') FROM cqrs.handler h "
         "LEFT JOIN cqrs.handler_state hs USING (pattern, handler) WHERE h.topic = $1 "
-        "ORDER BY h.registered_at, h.pattern, h.handler::oid",
+        "ORDER BY h.registered_at, h.pattern, h.handler",
         {topic});
     for (int i = 0; i < rows.rows(); ++i) {
         Registration r;
@@ -138,8 +139,8 @@ bool Handlers::wants(std::size_t function, const Event& event) const {
 
 void Handlers::call(Connection& connection, const Function& function,
                     const std::string& json_array) {
-    connection.query("SELECT cqrs.call_handler($1::oid::regprocedure, $2::jsonb)",
-                     {function.oid, json_array});
+    connection.query("SELECT cqrs.call_handler($1::regprocedure, $2::jsonb)",
+                     {function.signature, json_array});
 }
 
 void Handlers::call(Connection& connection, std::span<const Event* const> events,
@@ -189,7 +190,8 @@ void handlers_missed(Connection& connection, const std::string& topic, const std
         "UPDATE cqrs.handler_state hs SET state = CASE WHEN h.backfill THEN 'pending' ELSE "
         "'stopped' END, error = CASE WHEN NOT h.backfill THEN $2::text || '. It may have missed "
         "events and is not called any more. To call it from now on all the same: SELECT cqrs.on(' "
-        "|| quote_literal(h.pattern) || ', ' || quote_literal(h.handler::text) || ');' END, "
+        "|| quote_literal(h.pattern) || ', ' || "
+        "quote_literal(coalesce(to_regprocedure(h.handler)::text, h.handler)) || ');' END, "
         "changed_at = clock_timestamp() FROM cqrs.handler h WHERE h.pattern = hs.pattern AND "
         "h.handler = hs.handler AND h.topic = $1 AND hs.state = 'live'",
         {topic, why});

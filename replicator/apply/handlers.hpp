@@ -38,7 +38,7 @@ struct Registration {
 class Handlers {
   public:
     struct Function {
-        std::string oid, name;
+        std::string signature, name;
         bool operator==(const Function&) const = default;
     };
 

@@ -59,9 +59,8 @@ class Attempt {
                         "Do its applier and the relay run? cqrs-replicator status");
         // Nobody else gives these handlers anything, or changes what is known of them.
         for (const auto& handler : target_.handlers)
-            replica_->query(
-                "SELECT FROM cqrs.handler_state WHERE handler = $1::oid::regprocedure FOR UPDATE",
-                {handler.function.oid});
+            replica_->query("SELECT FROM cqrs.handler_state WHERE handler = $1 FOR UPDATE",
+                            {handler.function.signature});
         build_tables();
         build_handlers();
         check();
@@ -111,6 +110,7 @@ class Attempt {
         // Should this process be killed: what it began ends with it.
         replica_->exec("SET client_connection_check_interval = '1s'");
         take_origin();
+        replica_->exec("RESET search_path");  // for the user's names
         for (const std::string& table : settings_.clear) {
             const auto row = replica_->query("SELECT to_regclass($1)::oid::regclass", {table});
             if (row.is_null(0, 0))
@@ -121,6 +121,7 @@ class Attempt {
                 {table});
             cleared_.emplace_back(name.get(0, 0));
         }
+        replica_->exec("SET search_path = pg_catalog");
     }
 
     // The session of one that was killed may not have ended yet.
@@ -178,9 +179,10 @@ class Attempt {
         if (from_history_) check_reach(settings_, catalog, topic_, position_);
         if (!cleared_.empty()) {
             // As an ordinary session's: their triggers and foreign keys do their work.
-            replica_->exec("SET LOCAL session_replication_role = origin");
+            replica_->exec("SET LOCAL session_replication_role = origin; RESET search_path");
             for (const std::string& table : cleared_) replica_->exec("DELETE FROM " + table);
-            replica_->exec("SET LOCAL session_replication_role = replica");
+            replica_->exec(
+                "SET LOCAL session_replication_role = replica; SET search_path = pg_catalog");
         }
         apply::Handlers handlers;
         Rows rows;
@@ -325,6 +327,7 @@ int run_rebuild(const Settings& settings, const Stop& stop) {
     std::map<std::string, Target> targets;
     try {
         auto replica = Connection::open(settings.replica_database_url, "cqrs rebuild");
+        replica.exec("RESET search_path");  // for the user's names
         targets = find_targets(settings, replica);
     } catch (const Error& e) {
         return said("", e);

@@ -21,10 +21,12 @@ Error refused(const std::string& what, const std::string& hint = {}) {
 void add_handlers(Connection& replica, const std::string& topic, const std::string& oid,
                   std::map<std::string, Target>& targets) {
     const auto rows = replica.query(
-        "SELECT h.topic, h.handler::oid, h.handler::text, h.pattern, h.backfill, coalesce(hs.state,"
+        "SELECT h.topic, h.handler, coalesce(to_regprocedure(h.handler)::text, h.handler), "
+        "h.pattern, h.backfill, coalesce(hs.state,"
         " '') FROM cqrs.handler h LEFT JOIN cqrs.handler_state hs USING (pattern, handler) WHERE "
-        "($1 = '' OR h.topic = $1) AND ($2 = '' OR h.handler::oid::text = $2) ORDER BY "
-        "h.registered_at, h.pattern, h.handler::oid",
+        "($1 = '' OR h.topic = $1) AND ($2 = '' OR to_regprocedure(h.handler)::oid::text = $2) "
+        "ORDER BY "
+        "h.registered_at, h.pattern, h.handler",
         {topic, oid});
     for (int i = 0; i < rows.rows(); ++i) {
         auto& handlers = targets[std::string(rows.get(i, 0))].handlers;

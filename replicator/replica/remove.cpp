@@ -39,7 +39,8 @@ void clear(Connection& replica, std::set<std::string> topics) {
     topics.insert({"heartbeat", ".rebuild"});  // have an origin too; no topic is named so
     replica.exec("BEGIN");
     replica.exec("SELECT cqrs.unsubscribe(prefix) FROM cqrs.subscription WHERE NOT by_extension");
-    replica.exec("SELECT cqrs.off(pattern, handler) FROM cqrs.handler WHERE NOT by_extension");
+    replica.exec(
+        "SELECT cqrs.off(pattern, handler::regprocedure) FROM cqrs.handler WHERE NOT by_extension");
     const auto staged = replica.exec("SELECT staging FROM cqrs.copy_state");
     for (int i = 0; i < staged.rows(); ++i)
         replica.exec("DROP TABLE IF EXISTS " + std::string(staged.get(i, 0)));

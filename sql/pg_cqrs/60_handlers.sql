@@ -1,11 +1,12 @@
--- The replica: read models of another shape, kept by functions that are called with the events.
+-- The replica: read models of another shape, kept by functions that are called with the events. A function is
+-- kept by its name: pg_upgrade refuses tables with a regprocedure, because OIDs of functions do not outlive it.
 
 CREATE TABLE cqrs.handler (
     pattern       text COLLATE "C" NOT NULL
         CHECK (octet_length(pattern) <= 100 AND
         pattern ~ '^[A-Za-z][A-Za-z0-9_-]*(\.([A-Za-z0-9_-]+|\*|#))*$' AND
         split_part(pattern, '.', 1) NOT IN ('cqrs', 'heartbeat')),
-    handler       regprocedure NOT NULL,
+    handler       text COLLATE "C" NOT NULL,
     topic         text COLLATE "C" NOT NULL GENERATED ALWAYS AS (split_part(pattern, '.', 1)) STORED,
     backfill      boolean NOT NULL DEFAULT false,
     search_path   text NOT NULL,
@@ -18,7 +19,7 @@ CREATE INDEX handler_topic ON cqrs.handler (topic);
 -- Written by the applier; without a row it has not begun.
 CREATE TABLE cqrs.handler_state (
     pattern      text COLLATE "C" NOT NULL,
-    handler      regprocedure NOT NULL,
+    handler      text COLLATE "C" NOT NULL,
     state        text NOT NULL CHECK (state IN ('pending', 'live', 'stopped')),
     error        text,
     prefixes     text[] NOT NULL DEFAULT '{}',
@@ -42,7 +43,7 @@ ALTER TABLE cqrs.handler ENABLE ALWAYS TRIGGER changed;
 
 -- An error may quote an event: only for the handler's owner.
 CREATE VIEW cqrs.handler_status AS
-SELECT h.pattern, h.handler, h.topic, h.backfill,
+SELECT h.pattern, coalesce(f.oid::pg_catalog.regprocedure::text, h.handler) AS handler, h.topic, h.backfill,
        CASE
            WHEN p.state = 'stopped' OR hs.state = 'stopped' THEN 'stopped'
            WHEN p.state = 'live' AND hs.state = 'live' THEN 'live'
@@ -53,7 +54,7 @@ SELECT h.pattern, h.handler, h.topic, h.backfill,
 FROM cqrs.handler h
 LEFT JOIN cqrs.handler_state hs ON hs.pattern = h.pattern AND hs.handler = h.handler
 LEFT JOIN cqrs.position p ON p.topic = h.topic
-LEFT JOIN pg_catalog.pg_proc f ON f.oid = h.handler;
+LEFT JOIN pg_catalog.pg_proc f ON f.oid = pg_catalog.to_regprocedure(h.handler);
 
 -- Rows of an extension's script come back with that extension.
 SELECT pg_catalog.pg_extension_config_dump('cqrs.handler', 'WHERE NOT by_extension');
@@ -61,6 +62,7 @@ SELECT pg_catalog.pg_extension_config_dump('cqrs.handler_state', '');
 
 COMMENT ON TABLE cqrs.handler IS 'Functions that the applier calls with events; written by cqrs.on() and off()';
 COMMENT ON COLUMN cqrs.handler.pattern IS 'Event types: words separated by dots, * stands for one word, # for any number of them';
+COMMENT ON COLUMN cqrs.handler.handler IS 'The function with schema and argument type, as pg_identify_object() says it';
 COMMENT ON COLUMN cqrs.handler.topic IS 'First word of the pattern';
 COMMENT ON COLUMN cqrs.handler.backfill IS 'What the tables hold already is given to it first, as events';
 COMMENT ON COLUMN cqrs.handler.search_path IS 'Of the session that called cqrs.on(): the handler runs with it';
