@@ -46,22 +46,36 @@ def applier_away(run, topic, messages=3):
         link.restore()
 
 
-def take(channel, topic, count):
-    """Removes up to count messages, first ones first."""
+def take(channel, topic, count, had=(None, None)):
+    """Removes up to count messages, first ones first. Those that the replica has had (a position) go on the way and do
+    not count: the applier acknowledges what it has written only when that is on disk."""
     ready = channel.queue_declare(queue_of(topic), passive=True).method.message_count
     taken = []
-    if ready == 0 or count == 0:
+    if count == 0 or (ready == 0 and had[1] is None):
         return taken
     channel.basic_qos(prefetch_count=1)
     for method, properties, body in channel.consume(queue_of(topic), inactivity_timeout=10):
         if method is None:
             break
         channel.basic_ack(method.delivery_tag)
-        taken.append((properties, body))
-        if len(taken) == min(count, ready):
+        if is_new(properties, had):
+            taken.append((properties, body))
+        if len(taken) == (count if had[1] is not None else min(count, ready)):
             break
     channel.cancel()
     return taken
+
+
+def last_of(properties):
+    """(epoch, sequence) of a message's last event; None of one that was damaged before."""
+    h = properties.headers or {}
+    return (h["cqrs-epoch"], h["cqrs-sequence"] + h["cqrs-count"] - 1) if "cqrs-sequence" in h else None
+
+
+def is_new(properties, had):
+    """False: the replica, being at this position, has had all of the message."""
+    last = last_of(properties)
+    return had[1] is None or last is None or last > had
 
 
 def position(run, topic):
@@ -69,22 +83,21 @@ def position(run, topic):
     wait_until(lambda: not run.system.query("replica", "SELECT 1 FROM pg_stat_activity WHERE application_name LIKE 'cqrs apply%' "
                                             "AND backend_xid IS NOT NULL"), 30)
     row = run.system.query("replica", "SELECT epoch, greatest(sequence, received) FROM cqrs.position WHERE topic = %s", topic)
-    return row[0] if row else (None, None)
+    return tuple(row[0]) if row else (None, None)
 
 
 def missed(run, topic, messages):
     """True if the replica has not had all events of these messages."""
-    epoch, sequence = position(run, topic)
-    if sequence is None:
-        return False
-    return any(p.headers["cqrs-epoch"] == epoch and p.headers["cqrs-sequence"] + p.headers["cqrs-count"] - 1 > sequence for p, _ in messages)
+    had = position(run, topic)
+    lasts = [last_of(properties) for properties, _ in messages]
+    return had[1] is not None and any(last and last[0] == had[0] and last > had for last in lasts)
 
 
 @fault("message removed", "apply", "replica", "broker", loses="topic", plan=topics, weight=2)
 def message_removed(run, topic):
     before = run.last_incident()
     with applier_away(run, topic) as channel:
-        taken = take(channel, topic, 1)
+        taken = take(channel, topic, 1, position(run, topic))
         lost = missed(run, topic, taken)
     if lost:
         run.require_incident(topic, "a message was removed", before)
@@ -116,7 +129,7 @@ def messages_duplicated(run, topic):
 def messages_reordered(run, topic):
     """The first ones come last: a gap, healed by a copy, and then duplicates."""
     with applier_away(run, topic) as channel:
-        taken = take(channel, topic, 2)
+        taken = take(channel, topic, 2, position(run, topic))
         for properties, body in reversed(taken):
             channel.basic_publish("", queue_of(topic), body, properties)
     run.note(f"{len(taken)} messages of {topic} came last")
@@ -130,7 +143,7 @@ def damages(rng, longest):
 def message_corrupted(run, topic, damage):
     before = run.last_incident()
     with applier_away(run, topic) as channel:
-        taken = take(channel, topic, 1)
+        taken = take(channel, topic, 1, position(run, topic))
         lost = missed(run, topic, taken)
         for properties, body in taken:
             if damage == "cut off":
