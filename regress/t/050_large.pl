@@ -70,8 +70,9 @@ cmp_ok($peaks[$_], '<', 256 * 1024, "$names[$_] stayed small ($peaks[$_] kB)") f
 unlike($relay->log, qr/takes no messages/, 'no alarm of the broker');
 
 # A row of somebody else's is in the way of one that is written while the transaction is on its way.
-$replica->safe_psql('postgres', q{INSERT INTO big VALUES (1050000, 'mine')});
-$primary->safe_psql('postgres', q{INSERT INTO big SELECT i, md5(i::text) FROM generate_series(1000001, 1100000) i});
+my ($first, $mine, $last) = map { $rows + $_ } 1, 50_000, 100_000;
+$replica->safe_psql('postgres', "INSERT INTO big VALUES ($mine, 'mine')");
+$primary->safe_psql('postgres', "INSERT INTO big SELECT i, md5(i::text) FROM generate_series($first, $last) i");
 $cqrs->wait_equal('r1', 'big');
 is($replica->safe_psql('postgres', 'SELECT count(*) FROM cqrs.spool'), '0', 'the spool is empty again');
 
