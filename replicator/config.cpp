@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include "config_file.hpp"
+#include "redact.hpp"
 #include "setting.hpp"
 
 namespace cqrs {
@@ -147,7 +148,7 @@ std::string top_help() {
 // CLI11 has copied the arguments: what holds a password is overwritten where ps would read it.
 void hide_secrets(int argc, char** argv) {
     for (int i = 1; i < argc; ++i) {
-        const std::string shown = redact(argv[i]);
+        const std::string shown = redact_argument(argv[i]);
         const auto length = std::strlen(argv[i]);
         if (shown == argv[i]) continue;
         std::memset(argv[i], 0, length);

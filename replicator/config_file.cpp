@@ -120,6 +120,8 @@ std::map<std::string, FileValue> read_config_file(const std::string& path) {
     int number = 0;
     while (std::getline(in, text)) {
         ++number;
+        // The byte order mark of some editors.
+        if (number == 1 && text.starts_with("\xEF\xBB\xBF")) text.erase(0, 3);
         if (!text.empty() && text.back() == '\r') text.pop_back();
         Line line(path, number, text);
         line.skip_space();

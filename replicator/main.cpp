@@ -1,4 +1,5 @@
 // cqrs-replicator: settings, signals, admin HTTP, then the command.
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
@@ -137,9 +138,29 @@ int dispatch(const cqrs::Invocation& invocation, cqrs::Stop& stop) {
     }
 }
 
+// Standard error may be closed or full: what cannot be said must not change the exit status.
+int failed(int status, const char* what) {
+    std::fputs(fmt::format("cqrs-replicator: {}\n", what).c_str(), stderr);
+    return status;
+}
+
+// A report that did not arrive is no success.
+int written(int status) {
+    const bool arrived = std::fflush(stdout) == 0 && std::ferror(stdout) == 0;
+    return arrived || status != 0 ? status : failed(1, "standard output cannot be written");
+}
+
+// Whoever started us may have closed these: a socket must not become what the log is written to.
+void open_standard_streams() {
+    int fd = open("/dev/null", O_RDWR);
+    while (fd >= 0 && fd <= STDERR_FILENO) fd = open("/dev/null", O_RDWR);
+    if (fd >= 0) close(fd);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
+    open_standard_streams();
     try {
         const auto invocation = cqrs::parse_command_line(argc, argv);
         auto logger = spdlog::stderr_color_mt("cqrs");
@@ -148,15 +169,13 @@ int main(int argc, char** argv) {
         spdlog::set_default_logger(std::move(logger));
         cqrs::Stop stop;
         install_signals(stop);
-        return dispatch(invocation, stop);
+        return written(dispatch(invocation, stop));
     } catch (const cqrs::HelpRequested& help) {
-        fmt::print("{}", help.what());
-        return 0;
+        std::fputs(help.what(), stdout);
+        return written(0);
     } catch (const cqrs::ConfigError& e) {
-        fmt::print(stderr, "cqrs-replicator: {}\n", e.what());
-        return 2;
+        return failed(2, e.what());
     } catch (const std::exception& e) {
-        fmt::print(stderr, "cqrs-replicator: {}\n", e.what());
-        return 1;
+        return failed(1, e.what());
     }
 }

@@ -5,6 +5,8 @@
 #include <string>
 #include <string_view>
 
+#include "redact.hpp"
+
 #include "config.hpp"
 
 namespace cqrs {
@@ -19,11 +21,19 @@ bool is_word(char c) {
     return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_';
 }
 
+// What surrounds a URL: words of a message, or nothing, as in an argument of the command line,
+// whose passwords may hold white space and quotes.
+enum class Around { words, nothing };
+
+bool ends_word(char c, Around around) {
+    return around == Around::words && (is_space(c) || c == '"');
+}
+
 // The end of the URL or word that begins at `start`: white space, a quote, or the comma before
 // the next URL of a list.
-std::size_t url_end(std::string_view text, std::size_t start) {
+std::size_t url_end(std::string_view text, std::size_t start, Around around) {
     for (std::size_t i = start; i < text.size(); ++i) {
-        if (is_space(text[i]) || text[i] == '"') return i;
+        if (ends_word(text[i], around)) return i;
         if (text[i] != ',') continue;
         const auto rest = text.substr(i + 1);
         if (rest.starts_with("amqp") || rest.starts_with("postgres")) return i;
@@ -32,8 +42,7 @@ std::size_t url_end(std::string_view text, std::size_t start) {
 }
 
 // "user:secret@host" -> "user:***@host": hides what stands between the first ':' and the last '@'.
-// A
-// '@' in the query counts only if there is none before it.
+// A '@' in the query counts only if there is none before it.
 std::string redact_authority(std::string_view url) {
     auto sign = url.substr(0, url.find('?')).rfind('@');
     if (sign == std::string_view::npos) sign = url.rfind('@');
@@ -43,14 +52,14 @@ std::string redact_authority(std::string_view url) {
 }
 
 // Every URL of the text, and every word that may be one with its scheme misspelt.
-std::string redact_userinfo(std::string_view text) {
+std::string redact_userinfo(std::string_view text, Around around) {
     std::string out;
     for (std::size_t at = 0; at < text.size();) {
-        if (is_space(text[at]) || text[at] == '"' || text[at] == ',') {
+        if (ends_word(text[at], around) || text[at] == ',') {
             out += text[at++];
             continue;
         }
-        const auto end = std::max(at + 1, url_end(text, at));
+        const auto end = std::max(at + 1, url_end(text, at, around));
         auto word = text.substr(at, end - at);
         if (const auto scheme = word.find("://"); scheme != std::string_view::npos) {
             out.append(word.substr(0, scheme + 3));
@@ -73,20 +82,24 @@ std::size_t value_start(std::string_view text, std::size_t i, std::string_view w
     return i;
 }
 
-std::size_t value_end(std::string_view text, std::size_t i) {
+// A '&' ends a value of a URL's query, but is part of one of a connection string.
+std::size_t value_end(std::string_view text, std::size_t i, bool in_query, Around around) {
+    const auto ends = [&](char c) {
+        return in_query ? c == '&' || ends_word(c, around) : is_space(c);
+    };
     const bool quoted = i < text.size() && text[i] == '\'';
     if (quoted) ++i;
     for (; i < text.size(); ++i) {
         if (text[i] == '\\') {
             ++i;
-        } else if (quoted ? text[i] == '\'' : is_space(text[i]) || text[i] == '&') {
+        } else if (quoted ? text[i] == '\'' : ends(text[i])) {
             return quoted ? i + 1 : i;
         }
     }
     return text.size();
 }
 
-std::string redact_keywords(std::string_view text) {
+std::string redact_keywords(std::string_view text, Around around) {
     static constexpr std::array<std::string_view, 4> secrets = {"password", "sslpassword", "passwd",
                                                                 "oauth_client_secret"};
     std::string out;
@@ -101,15 +114,24 @@ std::string redact_keywords(std::string_view text) {
             continue;
         }
         out.append(text.substr(i, start - i)).append(stars);
-        i = value_end(text, start);
+        const bool in_query = i > 0 && (text[i - 1] == '?' || text[i - 1] == '&');
+        i = value_end(text, start, in_query, around);
     }
     return out;
 }
 
 }  // namespace
 
-std::string redact(const std::string& url_or_conninfo) {
-    return redact_keywords(redact_userinfo(url_or_conninfo));
+std::string redact(const std::string& text) {
+    return redact_keywords(redact_userinfo(text, Around::words), Around::words);
+}
+
+std::string redact_argument(const std::string& argument) {
+    const auto before = argument.substr(0, argument.find("://"));
+    const bool url =
+        before.size() < argument.size() && std::none_of(before.begin(), before.end(), is_space);
+    if (!url) return redact(argument);
+    return redact_keywords(redact_userinfo(argument, Around::nothing), Around::nothing);
 }
 
 }  // namespace cqrs

@@ -8,6 +8,7 @@ use lib "$FindBin::RealBin/lib";
 use Cqrs;
 use HTTP::Tiny;
 use JSON::PP;
+use POSIX ();
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -31,6 +32,23 @@ foreach my $command (qw(relay apply run status tail doctor)) {
     is($status, 0, "$command --help: status 0");
     like($help, qr/RABBITMQ_BROKER_URL/, "$command --help names the variables");
 }
+
+# ---- standard streams that are full or closed ---------------------------------------------------
+is(system('/bin/sh', '-c', '"$0" --help >/dev/full 2>/dev/null', $cqrs->binary) >> 8, 1,
+    'help that did not arrive: status 1');
+is(system('/bin/sh', '-c', '"$0" relay --bogus 2>/dev/full', $cqrs->binary) >> 8, 2,
+    'an error that could not be said keeps its status');
+my $bare = fork() // die "fork: $!";
+if (!$bare) {
+    POSIX::close($_) foreach 0 .. 2;
+    exec { $cqrs->binary } $cqrs->binary, qw(relay --listen none --broker-url amqp://127.0.0.1:1/ --database-url),
+        'host=127.0.0.1 port=1' or POSIX::_exit(127);
+}
+ok(Cqrs::wait_until('standard error is not a socket',
+        sub { (readlink("/proc/$bare/fd/2") // '') eq '/dev/null' }),
+    'closed standard streams are opened, not given to a connection');
+kill('TERM', $bare);
+waitpid($bare, 0);
 
 # ---- before anything runs ----------------------------------------------------------------------
 ($status, $out) = $cqrs->command($everything, 'status', '--name', 'r1');

@@ -11,6 +11,8 @@
 #include <utility>
 #include <vector>
 
+#include "redact.hpp"
+
 namespace cqrs {
 namespace {
 
@@ -146,6 +148,14 @@ TEST_F(Config, FileAloneIsEnough) {
     EXPECT_EQ(settings.database_url, "postgresql://app:a#b@primary/db");
     EXPECT_EQ(settings.broker_url, "amqp://one, amqps://two");
     EXPECT_FALSE(settings.auto_resync);
+}
+
+TEST_F(Config, FileMayComeFromWindows) {
+    relay_environment();
+    const auto path = file("\xEF\xBB\xBFslot = \"a\"\r\nheartbeat = '2s'\r\n");
+    const auto settings = parse({"relay", "--config", path.c_str()}).settings;
+    EXPECT_EQ(settings.slot, "a");
+    EXPECT_EQ(settings.heartbeat, std::chrono::seconds(2));
 }
 
 TEST_F(Config, FileErrorsNameFileAndLine) {
@@ -358,9 +368,23 @@ TEST(Redact, HidesPasswords) {
         {"passfile=/f", "passfile=/f"},
         {"cannot reach amqp://a:s@h now", "cannot reach amqp://a:***@h now"},
         {"postgres//app:secret@h/db", "postgres//app:***@h/db"},
+        {"password=s&t host=h", "password=*** host=h"},
         {"", ""},
     };
     for (const auto& [given, shown] : cases) EXPECT_EQ(redact(given), shown) << given;
+}
+
+// Nothing but the URL is in an argument: white space and quotes belong to the password.
+TEST(Redact, HidesPasswordsOfArguments) {
+    const std::vector<std::pair<const char*, const char*>> cases = {
+        {"postgresql://app:one two@h/db", "postgresql://app:***@h/db"},
+        {"--broker-url=amqp://a:s\"t@one,amqp://b:u v@two",
+         "--broker-url=amqp://a:***@one,amqp://b:***@two"},
+        {"postgresql://h/db?password=s t&user=a", "postgresql://h/db?password=***&user=a"},
+        {"host=h password=s&t dbname=d", "host=h password=*** dbname=d"},
+        {"--slot=a", "--slot=a"},
+    };
+    for (const auto& [given, shown] : cases) EXPECT_EQ(redact_argument(given), shown) << given;
 }
 
 }  // namespace

@@ -130,6 +130,8 @@ sub start_apply {
 }
 
 # A one-off command: (exit status, stdout, stderr).
+sub binary { return $binary }
+
 sub command {
     my ($self, $environment, @arguments) = @_;
     local %ENV = (%ENV, %$environment);
