@@ -38,6 +38,9 @@ std::atomic<int> signals_seen{0};  // lock-free
 // kill leaves undone, and that is safe.
 constexpr unsigned orderly_seconds = 4;
 
+// What that end means: 0 where running until a signal is the task, 1 where a task is not done.
+volatile std::sig_atomic_t status_without_server = 0;
+
 // The first signal asks for an orderly end, the second ends at once.
 extern "C" void on_signal(int signal) {
     if (signals_seen.fetch_add(1) > 0) _exit(128 + signal);
@@ -48,7 +51,7 @@ extern "C" void on_signal(int signal) {
 extern "C" void on_alarm(int) {
     constexpr char text[] = "cqrs-replicator: a server does not answer; ended without it\n";
     [[maybe_unused]] const auto ignored = write(STDERR_FILENO, text, sizeof text - 1);
-    _exit(0);
+    _exit(status_without_server);
 }
 
 void install_signals(cqrs::Stop& stop) {
@@ -168,6 +171,11 @@ int main(int argc, char** argv) {
         logger->set_pattern("%Y-%m-%dT%H:%M:%S.%fZ %^%l%$ %v", spdlog::pattern_time_type::utc);
         spdlog::set_default_logger(std::move(logger));
         cqrs::Stop stop;
+        using enum cqrs::Command;
+        const auto command = invocation.command;
+        const bool endless =
+            command == relay || command == apply || command == run || command == tail;
+        status_without_server = endless ? 0 : 1;
         install_signals(stop);
         return written(dispatch(invocation, stop));
     } catch (const cqrs::HelpRequested& help) {
