@@ -12,8 +12,9 @@ my $cqrs = Cqrs->new(replicas => ['r1']);
 my ($primary, $replica) = ($cqrs->primary, $cqrs->replica('r1'));
 # Keys of several types, values that print in their own ways, a generated column, a unique one.
 $_->safe_psql('postgres', <<'SQL') foreach $primary, $replica;
+CREATE EXTENSION ltree;    -- its equality is not in pg_catalog
 CREATE TABLE mixed (a int, b text COLLATE "C", d date, v numeric(10,2), j jsonb, x bytea, f float8, twice int GENERATED ALWAYS AS (a * 2) STORED,
-    u int UNIQUE, PRIMARY KEY (b, a, d));
+    u int UNIQUE, p ltree DEFAULT 'top', PRIMARY KEY (b, a, d, p));
 CREATE TABLE counter (id int PRIMARY KEY, n bigint NOT NULL);
 SQL
 $primary->safe_psql('postgres', <<'SQL');
@@ -69,9 +70,9 @@ is($status, 1, 'differences: exit status 1') or diag($out, $err);
 my $key = sub { return qq{"it's, \\"$_[0]"} };
 is(join("\n", sort grep { /: (missing|extra|different) / } split /\n/, $out), join("\n", sort
     "public.counter: extra 1000",
-    "public.mixed: missing 17, it's, \"17, 2026-01-01",
-    (map { "public.mixed: different $_, it's, \"$_, 2026-01-01" } 18 .. 21),
-    "public.mixed: extra -1, extra, \"row\", 2026-01-01"), 'the keys that differ, and no other');
+    "public.mixed: missing 17, it's, \"17, 2026-01-01, top",
+    (map { "public.mixed: different $_, it's, \"$_, 2026-01-01, top" } 18 .. 21),
+    "public.mixed: extra -1, extra, \"row\", 2026-01-01, top"), 'the keys that differ, and no other');
 like($out, qr/^public\.mixed: \d+ rows at \S+: 6 differ \(1 missing, 1 extra, 4 different\)$/m, 'counted');
 unlike($out, qr/parking_slots/, 'only the tables asked for');
 

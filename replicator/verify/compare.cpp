@@ -198,7 +198,8 @@ Comparison compare(const Pair& pair, Connection& primary, Connection& replica,
 
 namespace {
 
-// Keys as a table of their types: (VALUES ...) would need literals of every type.
+// Keys as rows printed, as compare() knows them: by way of their types, whose equality may be an
+// operator of any schema, or none.
 std::string keys_table(const Pair& pair, const std::vector<Difference>& differences,
                        std::size_t begin, std::size_t end) {
     std::vector<std::string> arrays, columns;
@@ -214,8 +215,9 @@ std::string keys_table(const Pair& pair, const std::vector<Difference>& differen
     }
     std::vector<std::string> names;
     for (std::size_t i = 0; i < k; ++i) names.push_back(fmt::format("k{}", i));
-    return fmt::format("SELECT {} FROM ROWS FROM (unnest({})) AS u({})", fmt::join(columns, ", "),
-                       fmt::join(arrays, "), unnest("), fmt::join(names, ", "));
+    return fmt::format("SELECT ROW({})::text FROM ROWS FROM (unnest({})) AS u({})",
+                       fmt::join(columns, ", "), fmt::join(arrays, "), unnest("),
+                       fmt::join(names, ", "));
 }
 
 }  // namespace
@@ -231,7 +233,7 @@ std::int64_t repair(const Pair& pair, Connection& primary, Connection& replica,
     const auto each = [&](auto&& body) {
         for (std::size_t i = 0; i < differences.size(); i += at_once)
             body(fmt::format(
-                " WHERE ({}) IN ({})", list(pair.columns, true),
+                " WHERE ROW({})::text IN ({})", list(pair.columns, true),
                 keys_table(pair, differences, i, std::min(differences.size(), i + at_once))));
     };
     // All of them go first: unique values may have been swapped.
