@@ -93,8 +93,4 @@ struct Endpoint {
 };
 std::optional<Endpoint> parse_listen(const std::string& text);
 
-// "postgresql://app:secret@h/db" -> "postgresql://app:***@h/db", for logs; also "password=..." in
-// keyword strings and amqp URLs. Never log a URL that has not passed through here.
-std::string redact(const std::string& url_or_conninfo);
-
 }  // namespace cqrs

@@ -1,13 +1,11 @@
 // Takes passwords out of connection strings. It would rather hide too much than too little.
+#include "redact.hpp"
+
 #include <algorithm>
 #include <array>
 #include <cctype>
 #include <string>
 #include <string_view>
-
-#include "redact.hpp"
-
-#include "config.hpp"
 
 namespace cqrs {
 namespace {

@@ -8,6 +8,7 @@
 
 #include "broker/url.hpp"
 #include "config_file.hpp"
+#include "redact.hpp"
 #include "setting.hpp"
 #include "targets.hpp"
 
