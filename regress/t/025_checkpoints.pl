@@ -13,7 +13,7 @@ my $cqrs = Cqrs->new(replicas => ['r1']);
 my ($primary, $replica) = ($cqrs->primary, $cqrs->replica('r1'));
 $primary->safe_psql('postgres', <<'SQL');
 CREATE TABLE seen (lsn pg_lsn, topic text, topic_lsn pg_lsn);
-CREATE FUNCTION see() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION see() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 BEGIN
     INSERT INTO seen SELECT NEW.lsn, t.key, (t.value ->> 'lsn')::pg_lsn FROM jsonb_each(NEW.topics) AS t;
     RETURN NULL;
