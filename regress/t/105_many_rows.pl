@@ -19,6 +19,7 @@ $primary->safe_psql('postgres', <<"SQL");
 CREATE TABLE account (id bigint PRIMARY KEY, owner text NOT NULL, balance numeric(12, 2) NOT NULL DEFAULT 0);
 INSERT INTO account SELECT i, 'owner ' || i, i / 100.0 FROM generate_series(1, $rows) i;
 CREATE TABLE entry (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, account bigint NOT NULL, amount numeric(12, 2) NOT NULL);
+CREATE INDEX account_owner ON account (owner);
 VACUUM ANALYZE account;
 SELECT cqrs.publish('account', 'bank.account'), cqrs.publish('entry', 'bank.entry');
 SQL
@@ -45,14 +46,26 @@ sub ended { my ($name) = @_; Cqrs::wait_until("add-replica $name ends", sub { re
 
 foreach my $name (@replicas) {
     my $begin = time;
+    my $r2 = $name eq 'r2' ? $cqrs->replica('r2') : undef;
+    my $holder;
+    if ($r2) {    # it does not get past the index while we hold the lock, so it is met before its end however fast it is
+        $r2->safe_psql('postgres', <<'SQL');
+CREATE FUNCTION wait_for_us() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_advisory_xact_lock(42); END $$;
+CREATE EVENT TRIGGER wait_for_us ON ddl_command_end WHEN TAG IN ('CREATE INDEX') EXECUTE FUNCTION wait_for_us();
+SQL
+        $holder = Cqrs::Process->start('holder', {}, 'psql', '-X', $r2->connstr('postgres'), '-c', 'SELECT pg_advisory_lock(42), pg_sleep(10000)');
+        Cqrs::wait_until('the lock is held', sub {
+            return $r2->safe_psql('postgres', "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = 42 AND granted") eq '1';
+        });
+    }
     begin_adding($name);
-    if ($name eq 'r2') {
-        my $copied = "SELECT coalesce(sum(rows), 0) FROM cqrs.copy_progress WHERE prefix = 'bank.account' AND state = 'copying'";
-        ok(Cqrs::wait_until('r2 is in the middle of its copy', sub {
-            return $cqrs->replica('r2')->safe_psql('postgres', $copied) > 0;
-        }), 'r2 is in the middle of its copy');
+    if ($r2) {
+        my $copied = "SELECT coalesce(sum(rows), 0) FROM cqrs.copy_progress WHERE prefix = 'bank.account' AND state IN ('copying', 'indexing')";
+        ok(Cqrs::wait_until('r2 is in the middle of its copy', sub { return $r2->safe_psql('postgres', $copied) > 0 }), 'r2 is in the middle of its copy');
         $add->kill_now;
-        is($cqrs->replica('r2')->safe_psql('postgres', q{SELECT to_regclass('account') IS NULL}), 't', '... and shows nothing of it');
+        is($r2->safe_psql('postgres', q{SELECT to_regclass('account') IS NULL}), 't', '... and shows nothing of it');
+        $r2->safe_psql('postgres', "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(10000)%' AND pid <> pg_backend_pid()");
+        $r2->safe_psql('postgres', 'DROP EVENT TRIGGER wait_for_us');
         begin_adding($name);
     }
     is(ended($name), 0, "$name is added while pgbench writes") or diag($add->log);
