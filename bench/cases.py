@@ -2,7 +2,7 @@
 
 import latency
 from catchup_cases import CHANGES, INSERTS, MEMORY, REPLICAS
-from comparison import compare, in_turns, median_cpu
+from comparison import compare, fewer, in_turns, median_cpu
 from decode import Decoding
 from first_copy import first_copy_case
 from native import Native
@@ -12,28 +12,65 @@ from workloads import Insert, Shape
 from writing import TEXT, Writing
 
 
+def show_latency(run):
+    return " ".join(f"{name} {value:.2f}" for name, value in run.items())
+
+
+def compare_latency(case, runs, text, round_trip=None):
+    """runs: pairs of latency.run(). round_trip: the broker's own; most of it may be spent on top of native's."""
+    results = []
+    for name in ("p50", "p99", "max"):
+        pairs = [(a[name], b[name]) for a, b in runs]
+        peers = {"native, binary on": pairs}
+        if round_trip and name != "max":
+            budget = 1.2 * round_trip[name]
+            label = f"native + 1.2 broker round trips of {round_trip[name]:.2f} ms"
+            peers[label] = [(a, b + budget) for a, b in pairs]
+        for peer, each in peers.items():
+            results.append(compare(case, peer, each, f"ms {name}", smaller_is_better=True, text=text))
+    return results
+
+
 def latency_case(rig, options):
     rate, seconds = 200, 20 if options.full else max(1, int(6 * options.scale))
     text = f"{rate} commits a second; commit acknowledged to visible on the replica"
     round_trip = latency.broker_round_trip(rig, rate, 3)
     runs = in_turns(
         options.pairs,
-        lambda: latency.run(Ours(rig), Shape(), rate, seconds),
-        lambda: latency.run(Native(rig), Shape(), rate, seconds),
-        show=lambda run: " ".join(f"{name} {value:.2f}" for name, value in run.items()),
+        lambda: latency.run(rig, Ours(rig), Shape(), seconds, rate),
+        lambda: latency.run(rig, Native(rig), Shape(), seconds, rate),
+        show=show_latency,
     )
-    results = []
-    for name in ("p50", "p99", "max"):
-        pairs = [(a[name], b[name]) for a, b in runs]
-        peers = {"native, binary on": pairs}
-        if name != "max":
-            budget = 1.2 * round_trip[name]
-            label = f"native + 1.2 broker round trips of {round_trip[name]:.2f} ms"
-            peers[label] = [(a, b + budget) for a, b in pairs]
-        for peer, each in peers.items():
-            results.append(
-                compare("latency-200", peer, each, f"ms {name}", smaller_is_better=True, text=text)
-            )
+    return compare_latency("latency-200", runs, text, round_trip)
+
+
+def latency_peak_case(rig, options):
+    """At shares of what writers without a limit reach with both systems, the replica included."""
+    clients, seconds = 8, 20 if options.full else max(1, int(4 * options.scale))
+
+    def turns(pairs, rate):
+        return in_turns(
+            pairs,
+            lambda: latency.run(rig, Ours(rig), Shape(), seconds, rate, clients),
+            lambda: latency.run(rig, Native(rig), Shape(), seconds, rate, clients),
+            show=show_latency,
+        )
+
+    unlimited = turns(fewer(options).pairs, None)
+    results = [
+        compare(
+            "latency-peak",
+            "native, binary on",
+            [(a["peak"], b["peak"]) for a, b in unlimited],
+            "commits/s",
+            text=f"{clients} clients without a limit, until the last row is visible",
+        )
+    ]
+    peak = min(results[0]["ours"], results[0]["theirs"])
+    for share in (50, 80):
+        rate = int(peak * share / 100)
+        text = f"{rate:,} commits a second, {share} % of the peak; {clients} clients"
+        results += compare_latency("latency-peak", turns(options.pairs, rate), text)
     return results
 
 
@@ -90,6 +127,7 @@ CASES = {
     **INSERTS,
     **CHANGES,
     "latency-200": latency_case,
+    "latency-peak": latency_peak_case,
     **REPLICAS,
     "first-copy": first_copy_case,
     **{f"write-{peer}": write_case(peer) for peer in TEXT},

@@ -52,11 +52,3 @@ def run(system, workload, limit=LIMIT):
     finally:
         system.remove()
 
-
-def best_native(make, workload):
-    """The better of native's settings for this workload: tried once each."""
-    runs = {}
-    for binary in (True, False):
-        runs[binary] = run(make(binary), workload)["rate"]
-    return max(runs, key=runs.get)
-

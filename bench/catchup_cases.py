@@ -1,11 +1,8 @@
 """Cases of catch-up: inserts, changes, several replicas, memory."""
 
-import argparse
-
-from catchup import best_native
 from catchup import run as catch_up
-from comparison import compare, in_turns, median_cpu
-from native import Native
+from comparison import compare, fewer, in_turns, median_cpu
+from native import Native, Settings, best_native
 from ours import Ours
 from pglogical import Pglogical
 from sizes import scaled, show
@@ -27,17 +24,17 @@ def compare_rates(case, workload, peer, ours, theirs, more=""):
 
 def beside_native(rig, options, case, workload, replicas=1, lz4=False):
     """pg_cqrs and native in turns; lz4: pg_cqrs once more with compressed messages."""
-    binary = True
-    if replicas == 1:  # the better of its settings for this workload, tried once each
-        binary = best_native(lambda choice: Native(rig, binary=choice), workload)
+    settings = Settings()
+    if replicas == 1:  # the best of its settings for this workload, tried once each
+        settings = best_native(rig, workload)
     sides = [
         lambda: catch_up(Ours(rig, replicas), workload),
-        lambda: catch_up(Native(rig, replicas, binary), workload),
+        lambda: catch_up(Native(rig, replicas, settings), workload),
     ]
     if lz4:
         sides.append(lambda: catch_up(Ours(rig, replicas, "lz4"), workload))
     ours, theirs, *compressed = zip(*in_turns(options.pairs, *sides, show=show))
-    peer = f"native, binary {'on' if binary else 'off'}"
+    peer = f"native, {settings}"
     results = [compare_rates(case, workload, peer, ours, theirs)]
     for runs in compressed:
         results.append(
@@ -54,10 +51,6 @@ def beside_pglogical(rig, options, case, workload):
         show=show,
     )
     return [compare_rates(case, workload, "pglogical", *zip(*runs))]
-
-
-def fewer(options):
-    return argparse.Namespace(**{**vars(options), "pairs": max(1, options.pairs // 2)})
 
 
 def insert_case(name, size, per_transaction, all_shapes):

@@ -1,5 +1,6 @@
 """Pairs of runs, ours and the peer's in turns, and what they come to."""
 
+import argparse
 import statistics
 import sys
 
@@ -40,3 +41,8 @@ def median_cpu(runs):
     runs = list(runs)
     stages = {stage: None for run in runs for stage in run["cpu"]}
     return {stage: statistics.median(run["cpu"][stage] for run in runs) for stage in stages}
+
+
+def fewer(options):
+    """For what stands beside the main comparison."""
+    return argparse.Namespace(**{**vars(options), "pairs": max(1, options.pairs // 2)})

@@ -1,13 +1,28 @@
 """Postgres' own logical replication, subscriber and publisher on a pair of servers of its own."""
 
+import dataclasses
+
+import catchup
 from database import Database, wait_for
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """Of a subscription. streaming: large transactions are sent before their commit."""
+
+    binary: bool = True
+    streaming: str = "off"
+
+    def __str__(self):
+        more = "" if self.streaming == "off" else f", streaming {self.streaming}"
+        return f"binary {'on' if self.binary else 'off'}{more}"
 
 
 class Native:
     name = "native"
 
-    def __init__(self, rig, replicas=1, binary=True):
-        self.binary = binary
+    def __init__(self, rig, replicas=1, settings=Settings()):
+        self.settings = settings
         self.primary = Database(rig.native_primary, "peer")
         self.replicas = [Database(rig.native_replica, f"peer{i}") for i in range(1, replicas + 1)]
 
@@ -27,7 +42,7 @@ class Native:
         for i, replica in self.subscriptions():
             replica.run(
                 f"CREATE SUBSCRIPTION bench{i} CONNECTION '{self.primary.url}' PUBLICATION bench "
-                f"WITH (binary = {str(self.binary).lower()}, streaming = off)"
+                f"WITH (binary = {self.settings.binary}, streaming = {self.settings.streaming})"
             )
 
     def copied(self):
@@ -78,3 +93,13 @@ class Native:
             replica.run(f"DROP SUBSCRIPTION IF EXISTS bench{i}")
         for database in (self.primary, *self.replicas):
             database.drop()
+
+
+def best_native(rig, workload):
+    """The best settings for this workload: tried once each. Streaming concerns large transactions alone."""
+    choices = [Settings(binary=True), Settings(binary=False)]
+    if workload.per_transaction == workload.count:
+        version = int(Database(rig.native_primary).value("SHOW server_version_num"))
+        choices.append(Settings(streaming="parallel" if version >= 160000 else "on"))
+    rates = {each: catchup.run(Native(rig, settings=each), workload)["rate"] for each in choices}
+    return max(rates, key=rates.get)

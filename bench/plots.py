@@ -42,7 +42,7 @@ def draw(results, directory):
     for r in native:
         if r["unit"] == "rows/s":
             throughput.setdefault(r["case"], (r["case"], r["ours"], r["theirs"]))
-        elif r["case"].startswith("latency"):
+        elif r["case"] == "latency-200":
             latency.append((r["unit"].split()[1], r["ours"], r["theirs"]))
     bars(
         directory / "throughput.svg",
