@@ -255,7 +255,8 @@ const Field* Decoder::State::old_key(std::string_view text, Known& k, Message& m
             continue;
         }
         if (k.table->columns[*c].generated) continue;
-        fields[*c] = field(f.value(), k.table->columns[*c].json, false, message.arena);
+        // It names a row by a key, whose columns are NOT NULL: a null is JSON's.
+        fields[*c] = field(f.value(), k.table->columns[*c].json, true, message.arena);
     }
     return fields;
 }

@@ -174,6 +174,21 @@ TEST_F(Decode, OldKey) {
     EXPECT_EQ(show(tables[0], e.old), "a\"b - - -");
 }
 
+// The columns of a key are NOT NULL, so nothing has to say whose null it is.
+TEST_F(Decode, OldKeyOfJsonNull) {
+    tables.clear();
+    tables.push_back(make_table("parking", {"id", "doc"}, {0, 1}));
+    tables[0].columns[1].json = true;
+    auto& e =
+        decode("[" +
+               event("parking.update", R"(,"oldkey":"{\"id\":1,\"doc\":null}",)"
+                                       R"("jsonnulls":"[\"doc\"]","data":{"id":2,"doc":null})") +
+               "]")
+            .at(0);
+    EXPECT_EQ(show(tables[0], e.old), "1 null");
+    EXPECT_EQ(show(tables[0], e.row), "2 null");
+}
+
 TEST_F(Decode, SkipsWhatWasApplied) {
     auto& events = decode("[" + event("parking.create", R"(,"data":{"id":1})") + "," +
                               event("parking.create", R"(,"data":{"id":2})") + "]",
