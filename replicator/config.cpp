@@ -8,6 +8,7 @@
 #include <cstring>
 #include <string_view>
 
+#include "broker/url.hpp"
 #include "config_file.hpp"
 #include "redact.hpp"
 #include "setting.hpp"
@@ -100,6 +101,15 @@ void check_together(const Settings& settings) {
                         "(CQRS_MAX_MESSAGE_BYTES), {}",
                         settings.batch_bytes, settings.max_message_bytes));
     }
+    // Who names authorities believes that the connection is encrypted.
+    if (settings.broker_cacert.empty() || settings.broker_url.empty()) return;
+    for (const auto& address : broker::parse_urls(settings.broker_url))
+        if (!address.tls)
+            throw ConfigError(fmt::format(
+                "--broker-cacert (RABBITMQ_CACERT) is set, but --broker-url (RABBITMQ_BROKER_URL) "
+                "reaches {} by amqp://, which is not encrypted: write amqps://, or leave the "
+                "authorities out",
+                address.name()));
 }
 
 // CQRS_TOPICS may be there for add-replica: what is named on the command line comes first.

@@ -95,6 +95,20 @@ class Config : public testing::Test {
     std::vector<std::string> files_;
 };
 
+TEST_F(Config, AuthoritiesWithoutTls) {
+    env("DATABASE_URL", "postgresql://h/d");
+    env("RABBITMQ_BROKER_URL", "amqps://mq,amqp://u:secret@other/v");
+    EXPECT_EQ(parse({"relay"}).settings.broker_cacert, "");
+    env("RABBITMQ_CACERT", "/ca.pem");
+    const std::string text = error({"relay"});
+    EXPECT_NE(text.find("--broker-cacert (RABBITMQ_CACERT)"), text.npos) << text;
+    EXPECT_NE(text.find("--broker-url (RABBITMQ_BROKER_URL) reaches other:5672"), text.npos)
+        << text;
+    EXPECT_EQ(text.find("secret"), text.npos);
+    env("RABBITMQ_BROKER_URL", "amqps://mq");
+    EXPECT_EQ(parse({"relay"}).settings.broker_cacert, "/ca.pem");
+}
+
 TEST_F(Config, Defaults) {
     relay_environment();
     const auto invocation = parse({"relay"});
