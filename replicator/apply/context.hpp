@@ -2,8 +2,6 @@
 #pragma once
 
 #include <poll.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
 
 #include <atomic>
 #include <memory>
@@ -18,6 +16,7 @@
 #include "copy/progress.hpp"
 #include "postgres/connection.hpp"
 #include "stop.hpp"
+#include "wakeup.hpp"
 
 namespace cqrs::apply {
 
@@ -32,30 +31,23 @@ struct Context {
 // How others reach a worker: wake it, or break off what it is waiting for. Thread-safe.
 class Control {
   public:
-    Control() : fd_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {}
-    ~Control() { close(fd_); }
-    Control(const Control&) = delete;
-    Control& operator=(const Control&) = delete;
-
     Stop stop;
 
     // Something about the topic's subscriptions changed: begin the session anew.
     void wake() noexcept {
         woken_ = true;
-        const std::uint64_t one = 1;
-        [[maybe_unused]] auto ignored = write(fd_, &one, sizeof one);
+        wakeup_.signal();
     }
     bool woken() const noexcept { return woken_; }
     bool take_wake() noexcept {
-        std::uint64_t ignored = 0;
-        [[maybe_unused]] auto n = read(fd_, &ignored, sizeof ignored);
+        wakeup_.drain();
         return woken_.exchange(false);
     }
-    int fd() const noexcept { return fd_; }
+    int fd() const noexcept { return wakeup_.fd(); }
 
     // Waits for stop, a wake-up or the timeout.
     void wait(std::chrono::milliseconds timeout) const noexcept {
-        pollfd fds[] = {{stop.fd(), POLLIN, 0}, {fd_, POLLIN, 0}};
+        pollfd fds[] = {{stop.fd(), POLLIN, 0}, {fd(), POLLIN, 0}};
         poll(fds, 2, static_cast<int>(timeout.count()));
     }
 
@@ -79,7 +71,7 @@ class Control {
     }
 
   private:
-    int fd_;
+    Wakeup wakeup_;
     std::atomic<bool> woken_{false};
     std::mutex mutex_;
     std::optional<postgres::Canceller> canceller_;

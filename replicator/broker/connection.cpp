@@ -9,8 +9,10 @@
 #include <amqp_ssl_socket.h>
 #include <amqp_tcp_socket.h>
 #endif
+#include <fmt/format.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <openssl/err.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/time.h>
@@ -21,6 +23,7 @@
 #include <cstdlib>
 #include <system_error>
 
+#include "broker/dial.hpp"
 #include "broker/names.hpp"
 #include "broker/url.hpp"
 #include "broker/wire.hpp"
@@ -191,21 +194,55 @@ struct Connection::State {
 
 namespace {
 
-void open_socket(amqp_connection_state_t c, const Address& address, const std::string& cacert,
-                 std::chrono::milliseconds timeout) {
-    amqp_socket_t* socket = address.tls ? amqp_ssl_socket_new(c) : amqp_tcp_socket_new(c);
-    if (!socket) throw Error(0, address.name() + ": out of memory");
-    if (address.tls) {
-        const std::string bundle = cacert.empty() ? system_ca_bundle() : cacert;
-        if (amqp_ssl_socket_set_cacert(socket, bundle.c_str()) != AMQP_STATUS_OK)
-            throw Error(0, "cannot read CA certificates from " + bundle);
-        amqp_ssl_socket_set_ssl_versions(socket, AMQP_TLSv1_2, AMQP_TLSvLATEST);
+// Why there is no TLS: rabbitmq-c says only which step failed.
+[[noreturn]] void no_tls(const Address& address, int status, const std::string& bundle) {
+    const char* reason = ERR_reason_error_string(ERR_peek_last_error());
+    std::string what;
+    switch (status) {
+        case AMQP_STATUS_SSL_PEER_VERIFY_FAILED:
+            what = "the broker's certificate is not of an authority in " + bundle +
+                   ", or not valid now (check RABBITMQ_CACERT)";
+            break;
+        case AMQP_STATUS_SSL_HOSTNAME_VERIFY_FAILED:
+            what = "the broker's certificate is for another name than " + address.host +
+                   " (IP addresses are not compared: use the name)";
+            break;
+        default:
+            what = fmt::format("{} (does the broker speak TLS on this port? Usual is 5671)",
+                               reason ? reason : amqp_error_string2(status));
     }
+    throw Error(0, address.name() + ": cannot connect: TLS: " + what);
+}
+
+void open_tls(amqp_connection_state_t c, const Address& address, const std::string& cacert,
+              std::chrono::milliseconds timeout, Breaker& breaker) {
+    amqp_socket_t* socket = amqp_ssl_socket_new(c);
+    if (!socket) throw Error(0, address.name() + ": out of memory");
+    const std::string bundle = cacert.empty() ? system_ca_bundle() : cacert;
+    if (amqp_ssl_socket_set_cacert(socket, bundle.c_str()) != AMQP_STATUS_OK)
+        throw Error(0, "cannot read CA certificates from " + bundle);
+    amqp_ssl_socket_set_ssl_versions(socket, AMQP_TLSv1_2, AMQP_TLSvLATEST);
+    ERR_clear_error();
     const timeval limit = to_timeval(timeout);
     const int status = amqp_socket_open_noblock(socket, address.host.c_str(), address.port, &limit);
-    if (status != AMQP_STATUS_OK)
-        throw Error(0, address.name() + ": cannot connect: " + amqp_error_string2(status));
+    if (status == AMQP_STATUS_OK) return;
+    if (status <= AMQP_STATUS_SSL_ERROR) no_tls(address, status, bundle);
+    const int fd = dial(address, timeout, breaker);  // throws with the reason, unless it was TLS
+    breaker.attach(-1);
+    ::close(fd);
+    no_tls(address, status, bundle);
+}
 
+void open_socket(amqp_connection_state_t c, const Address& address, const std::string& cacert,
+                 std::chrono::milliseconds timeout, Breaker& breaker) {
+    if (address.tls) {
+        open_tls(c, address, cacert, timeout, breaker);
+        breaker.attach(amqp_get_sockfd(c));
+    } else {
+        amqp_socket_t* socket = amqp_tcp_socket_new(c);
+        if (!socket) throw Error(0, address.name() + ": out of memory");
+        amqp_tcp_socket_set_sockfd(socket, dial(address, timeout, breaker));
+    }
     const int fd = amqp_get_sockfd(c);
     const int on = 1;
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
@@ -236,11 +273,21 @@ void login(amqp_connection_state_t c, const Address& address, const std::string&
     if (reply.reply_type == AMQP_RESPONSE_SERVER_EXCEPTION &&
         reply.reply.id == AMQP_CONNECTION_CLOSE_METHOD) {
         const auto* m = static_cast<amqp_connection_close_t*>(reply.reply.decoded);
-        throw Error(m->reply_code, what + wire::to_string(m->reply_text));
+        const char* check = m->reply_code == AMQP_ACCESS_REFUSED
+                                ? " (check user and password in the broker URL; the broker admits "
+                                  "guest from its own host only)"
+                                : "";
+        throw Error(m->reply_code, what + wire::to_string(m->reply_text) + check);
     }
-    throw Error(0, what + (reply.reply_type == AMQP_RESPONSE_LIBRARY_EXCEPTION
-                               ? amqp_error_string2(reply.library_error)
-                               : "unexpected answer"));
+    if (reply.reply_type != AMQP_RESPONSE_LIBRARY_EXCEPTION)
+        throw Error(0, what + "unexpected answer");
+    const bool silent = reply.library_error == AMQP_STATUS_TIMEOUT;
+    throw Error(0,
+                what + amqp_error_string2(reply.library_error) +
+                    (silent ? " (the port is open, but nothing answers: does the broker hang, or "
+                              "speak TLS there?)"
+                            : " (does the broker speak AMQP 0-9-1 on this port, with TLS only for "
+                              "amqps://?)"));
 }
 
 }  // namespace
@@ -278,9 +325,8 @@ Connection Connection::open(const std::string& urls, const std::string& cacert,
             const timeval limit = to_timeval(timeout);
             amqp_set_handshake_timeout(state->get(), &limit);
             amqp_set_rpc_timeout(state->get(), &limit);
-            open_socket(state->get(), address, cacert, timeout);
+            open_socket(state->get(), address, cacert, timeout, *breaker);
             state->fd = amqp_get_sockfd(state->get());
-            breaker->attach(state->fd);
             login(state->get(), address, name);
             state->usable = true;
             state->reopen_channel();
@@ -428,16 +474,6 @@ bool Connection::buffered() const noexcept {
 
 std::shared_ptr<Breaker> Connection::breaker() const noexcept {
     return state_->breaker;
-}
-
-void Breaker::break_off() noexcept {
-    const std::lock_guard lock(mutex_);
-    if (fd_ >= 0) ::shutdown(fd_, SHUT_RDWR);
-}
-
-void Breaker::attach(int fd) noexcept {
-    const std::lock_guard lock(mutex_);
-    fd_ = fd;
 }
 
 void Connection::close() noexcept {

@@ -6,7 +6,6 @@
 #include <cstdint>
 #include <map>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <stdexcept>
 #include <string>
@@ -14,6 +13,8 @@
 #include <utility>
 #include <variant>
 #include <vector>
+
+#include "broker/breaker.hpp"
 
 namespace cqrs::broker {
 
@@ -81,19 +82,6 @@ struct QueueOptions {
 };
 struct QueueInfo {
     std::uint32_t messages = 0, consumers = 0;
-};
-
-// Breaks off whatever hangs in a connection, from another thread: a publish, or the login in
-// open().
-class Breaker {
-  public:
-    void break_off() noexcept;
-
-  private:
-    friend class Connection;
-    void attach(int fd) noexcept;  // -1: none
-    std::mutex mutex_;             // so that no number is shut down that was closed and used again
-    int fd_ = -1;
 };
 
 class Connection {

@@ -12,6 +12,8 @@
 #include <system_error>
 #include <thread>
 
+#include "open_files.hpp"
+
 namespace cqrs::postgres {
 
 namespace {
@@ -56,7 +58,8 @@ Error stopping() {
 }
 
 [[noreturn]] void no_connection(PGconn* c, const std::string& what) {
-    throw Error(Remedy::retry, "", what + one_line(c ? PQerrorMessage(c) : "out of memory"));
+    const std::string reason = one_line(c ? PQerrorMessage(c) : "out of memory");
+    throw Error(Remedy::retry, "", what + reason, "", about_open_files(reason));
 }
 
 // libpq keeps no result of an attempt to connect: with verbose messages the SQLSTATE stands in the
@@ -69,7 +72,7 @@ Error stopping() {
     for (std::sregex_iterator m(message.begin(), message.end(), code), end; m != end; ++m)
         sqlstate = m->str(1);
     message = std::regex_replace(message, code, ":  ");
-    throw Error(Remedy::retry, sqlstate, one_line(message.c_str()));
+    throw Error(Remedy::retry, sqlstate, one_line(message.c_str()), "", about_open_files(message));
 }
 
 // PQconnectPoll until it is through or the deadline has passed.
