@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -10,6 +11,7 @@
 #include <cstdio>
 #include <exception>
 #include <functional>
+#include <string>
 #include <thread>
 
 #include "access.hpp"
@@ -21,6 +23,7 @@
 #include "admin/tail.hpp"
 #include "apply/apply.hpp"
 #include "config.hpp"
+#include "open_files.hpp"
 #include "rebuild/rebuild.hpp"
 #include "relay/relay.hpp"
 #include "replica/add.hpp"
@@ -34,9 +37,9 @@ namespace {
 cqrs::Stop* stop_of_signals = nullptr;
 std::atomic<int> signals_seen{0};  // lock-free
 
-// An orderly end waits for a server that hangs no longer than this. What it leaves undone is what a
-// kill leaves undone, and that is safe.
-constexpr unsigned orderly_seconds = 4;
+// An orderly end waits for a server that hangs no longer than this, whatever call it hangs in. What
+// it leaves undone is what a kill leaves undone, and that is safe.
+constexpr itimerval orderly_time = {{}, {.tv_sec = 0, .tv_usec = 900'000}};
 
 // What that end means: 0 where running until a signal is the task, 1 where a task is not done.
 volatile std::sig_atomic_t status_without_server = 0;
@@ -45,7 +48,7 @@ volatile std::sig_atomic_t status_without_server = 0;
 extern "C" void on_signal(int signal) {
     if (signals_seen.fetch_add(1) > 0) _exit(128 + signal);
     stop_of_signals->request();
-    alarm(orderly_seconds);
+    setitimer(ITIMER_REAL, &orderly_time, nullptr);  // nothing but a system call
 }
 
 extern "C" void on_alarm(int) {
@@ -61,6 +64,10 @@ void install_signals(cqrs::Stop& stop) {
     sigemptyset(&action.sa_mask);
     sigaction(SIGTERM, &action, nullptr);
     sigaction(SIGINT, &action, nullptr);
+    // The terminal went away. Whoever is to outlive it was started with SIGHUP ignored, by nohup.
+    struct sigaction hangup = {};
+    sigaction(SIGHUP, nullptr, &hangup);
+    if (hangup.sa_handler != SIG_IGN) sigaction(SIGHUP, &action, nullptr);
     action.sa_handler = on_alarm;
     sigaction(SIGALRM, &action, nullptr);
     action.sa_handler = SIG_IGN;  // a closed socket is an error of the call that wrote to it
@@ -74,7 +81,8 @@ int guarded(const char* name, const Part& part) {
     try {
         return part();
     } catch (const std::exception& e) {
-        spdlog::critical("{}: {}", name, e.what());
+        const std::string hint = cqrs::about_open_files(e.what());
+        spdlog::critical("{}: {}{}{}", name, e.what(), hint.empty() ? "" : ": ", hint);
         return 1;
     }
 }
@@ -177,6 +185,7 @@ int main(int argc, char** argv) {
             command == relay || command == apply || command == run || command == tail;
         status_without_server = endless ? 0 : 1;
         install_signals(stop);
+        cqrs::raise_open_files();
         return written(dispatch(invocation, stop));
     } catch (const cqrs::HelpRequested& help) {
         std::fputs(help.what(), stdout);

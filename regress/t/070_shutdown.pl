@@ -5,6 +5,8 @@ use warnings;
 use FindBin;
 use lib "$FindBin::RealBin/lib";
 use Cqrs;
+use IO::Select;
+use IO::Socket::INET;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
@@ -111,7 +113,59 @@ foreach my $hung ([ 'broker', sub { $cqrs->pause_broker }, sub { $cqrs->resume_b
     $relieve->();
     ok(defined $seconds[$_], "$what: $started[$_]{name}, just started, ends") foreach 0, 1;
 }
+# Servers that take the connection and never say a word: whatever is called ends; a task was not done.
+my @silent = map {
+    my ($status, @command) = @$_;
+    my $listener = IO::Socket::INET->new(Listen => 20, LocalAddr => '127.0.0.1') or die $!;
+    my $at = '127.0.0.1:' . $listener->sockport;
+    my %servers = (DATABASE_URL => "postgresql://$at/postgres", RABBITMQ_BROKER_URL => "amqp://$at");
+    $servers{REPLICA_DATABASE_URL} = $servers{DATABASE_URL} unless $command[0] eq 'relay';
+    { process => $cqrs->start($command[0], \%servers, @command), listener => $listener, status => $status };
+} (
+    [ 0, 'relay', '--listen', 'none' ],
+    [ 0, 'apply', '--name', 'r1', '--listen', 'none' ],
+    [ 0, 'run', '--name', 'r1', '--listen', 'none' ],
+    [ 0, 'tail' ],
+    [ 1, 'status' ],
+    [ 1, 'doctor' ],
+    [ 1, 'verify' ],
+    [ 1, 'rebuild', '--topics', 'parking' ],
+    [ 1, 'add-replica', 'r9' ],
+    [ 1, 'remove-replica', 'r9' ],
+);
+ok(IO::Select->new($_->{listener})->can_read($Cqrs::timeout), "$_->{process}{name} asks the silent server") foreach @silent;
+$_->{process}->signal('TERM') foreach @silent;
+foreach my $case (@silent) {
+    my ($process, $status) = @$case{qw(process status)};
+    my $seconds = $process->wait_end(3);    # the limit is less than one; generously, for a busy machine
+    ok(defined $seconds, "a silent server: $process->{name} ends");
+    $process->kill_now;
+    is($process->status, $status << 8, "$process->{name}: with $status");
+}
+
+# A terminal that goes away is a reason to end like any other, but for who was told to outlive it.
 $relay = $cqrs->start_relay;
+ok(Cqrs::wait_until('the relay streams', sub { return $relay->log =~ /streaming from/ }), 'the relay streams');
+$relay->signal('HUP');
+ok(defined $relay->wait_end(10), 'it ends on SIGHUP');
+is($relay->status, 0, 'with 0');
+{
+    local $SIG{HUP} = 'IGNORE';
+    $relay = $cqrs->start_relay;
+}
+ok(Cqrs::wait_until('the relay streams', sub { return $relay->log =~ /streaming from/ }), 'the relay streams under nohup');
+my ($ignored) = slurp_file('/proc/' . $relay->pid . '/status') =~ /^SigIgn:\s*(\w+)/m;
+ok(hex($ignored) & 1, 'and SIGHUP stays ignored');
+
+# Too few open files: said at once, with what to do.
+foreach my $command ('relay', 'apply') {
+    my $starved = Cqrs::Process->start("starved-$command", $cqrs->environment('r1'),
+        '/bin/sh', '-c', 'ulimit -n 16; exec "$0" "$@"', $cqrs->binary, $command, '--listen', 'none');
+    ok(defined $starved->wait_end($Cqrs::timeout), "$command with 16 files ends");
+    is($starved->status, 2 << 8, 'with 2');
+    like($starved->log, qr/no more than 16 files may be open.*ulimit -n.*LimitNOFILE/, 'and says why');
+}
+
 $apply = $cqrs->start_apply('r1');
 $cqrs->wait_equal('r1', 'parking_slots');
 is($replica->safe_psql('postgres', 'SELECT count(*) FROM cqrs.incidents'), '0', 'nor did any of this');

@@ -249,10 +249,9 @@ class Supervisor {
         for (Worker* w : workers) w->request_stop();
         for (Worker* w : workers) {
             for (int i = 0; !w->done(); ++i) {
-                if (i == 14) w->interrupt();
+                if (i >= 8 && i % 8 == 0) w->interrupt();
                 pollfd none{-1, 0, 0};
                 poll(&none, 1, 50);
-                if (i > 14 && i % 20 == 0) w->interrupt();
             }
         }
     }

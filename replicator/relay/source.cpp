@@ -23,8 +23,8 @@ constexpr std::size_t busy_messages = 16;
 constexpr std::size_t patient_frames = 8;
 constexpr auto sql_limit = 30s;
 // At the end: so long for what is under way, but less once nothing moves any more.
-constexpr auto drain_limit = 2s;
-constexpr auto drain_patience = 500ms;
+constexpr auto drain_limit = 500ms;
+constexpr auto drain_patience = 300ms;
 // Replicas hear of progress at most so often, if there is any; less often while there is always
 // more to read.
 constexpr auto announcement_interval = 10ms, busy_announcement_interval = 50ms;
