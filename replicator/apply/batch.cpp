@@ -143,6 +143,7 @@ void Session::done(std::span<const Event* const> events) {
 
 void Session::write_batch(std::span<const Event* const> events, const Boundary& to) {
     if (!parked_.empty()) parked_.load(*replica_, tables_);
+    if (events.size() < few && write_at_once(events, to)) return;
     try {
         return write_ladder(events, to);
     } catch (const WriteError& e) {

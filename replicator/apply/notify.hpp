@@ -4,12 +4,17 @@
 #pragma once
 
 #include <span>
+#include <vector>
 
 #include "apply/event.hpp"
 #include "postgres/connection.hpp"
 
 namespace cqrs::apply {
 
+// Once a connection.
+void prepare_notify(postgres::Connection& connection);
 void notify_events(postgres::Connection& connection, std::span<const Event* const> events);
+// The same for transact().
+std::vector<postgres::Step> notify_steps(std::span<const Event* const> events);
 
 }  // namespace cqrs::apply

@@ -1,6 +1,7 @@
 #include "apply/position.hpp"
 
 #include "apply/handlers.hpp"
+#include "apply/writer_sql.hpp"
 
 namespace cqrs::apply {
 
@@ -60,14 +61,24 @@ std::vector<Subscription> load_subscriptions(Connection& connection, const std::
 }
 
 void prepare_advance(Connection& connection) {
-    connection.prepare("cqrs_advance",
-                       "UPDATE cqrs.position SET sequence = $4, lsn = greatest(lsn, $5::pg_lsn), "
-                       "committed_at = $6, applied_at = clock_timestamp(), "
-                       "received = CASE WHEN $7 THEN received END, state = 'live', error = NULL "
-                       "WHERE topic = $1 AND epoch = $2 AND sequence = $3 AND $8 = " +
-                           std::string(handlers_version_sql) +
-                           " AND NOT EXISTS (SELECT FROM cqrs.fence f WHERE f.topic = $1 AND "
-                           "f.lsn < $5::pg_lsn AND f.expires_at > clock_timestamp())");
+    const std::string sql =
+        "UPDATE cqrs.position SET sequence = $4, lsn = greatest(lsn, $5::pg_lsn), "
+        "committed_at = $6, applied_at = clock_timestamp(), "
+        "received = CASE WHEN $7 THEN received END, state = 'live', error = NULL "
+        "WHERE topic = $1 AND epoch = $2 AND sequence = $3 AND $8 = " +
+        std::string(handlers_version_sql) +
+        " AND NOT EXISTS (SELECT FROM cqrs.fence f WHERE f.topic = $1 AND "
+        "f.lsn < $5::pg_lsn AND f.expires_at > clock_timestamp())";
+    connection.prepare("cqrs_advance", sql);
+    connection.prepare("cqrs_advance_surely", sql::surely(sql));
+}
+
+postgres::Step advance_surely(const std::string& topic, const Position& from, const Boundary& to,
+                              const std::string& handlers) {
+    const auto time = to.time.empty() ? std::nullopt : std::optional(to.time);
+    return {"cqrs_advance_surely",
+            {topic, text(*from.epoch), text(*from.sequence), text(to.sequence), format_lsn(to.lsn),
+             time, "false", handlers}};
 }
 
 namespace {

@@ -51,6 +51,9 @@ bool advance(postgres::Connection& connection, const std::string& topic, const P
              const Boundary& to, bool keep_received, const std::string& handlers);  // without BEGIN
 bool begin_advance(postgres::Connection& connection, const std::string& topic, const Position& from,
                    const Boundary& to, bool keep_received, const std::string& handlers, bool lazy);
+// The same as a step of transact(), which an ERROR ends instead.
+postgres::Step advance_surely(const std::string& topic, const Position& from, const Boundary& to,
+                              const std::string& handlers);
 // Meets the stream: the events after `sequence` are those after the copy.
 bool anchor_position(postgres::Connection& connection, const std::string& topic,
                      const std::string& source, std::int64_t epoch, std::int64_t sequence);

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "apply/backfill.hpp"
+#include "apply/notify.hpp"
 #include "apply/replica.hpp"
 #include "apply/snapshot.hpp"
 #include "broker/names.hpp"
@@ -78,6 +79,7 @@ void Session::load() {
     pending_.clear();
     unacked_.clear();
     prepare_advance(*replica_);
+    prepare_notify(*replica_);
     lazy_commits_ = replica_->exec("SHOW synchronous_standby_names").get(0, 0).empty();
     flushes_ = {};
     flushes_.committed(position_.received.value_or(position_.sequence.value_or(0)),

@@ -87,6 +87,8 @@ class Session {
     void done(std::span<const Event* const> events);
     void write_batch(std::span<const Event* const> events, const Boundary& to);
     void write_ladder(std::span<const Event* const> events, const Boundary& to);
+    // at_once.cpp: a small batch is one round trip to the replica
+    bool write_at_once(std::span<const Event* const> events, const Boundary& to);
     void release(const Boundary& to);
     Boundary boundary_before(std::span<const Event* const> events, std::size_t at) const;
     // ahead.cpp: a large batch is written by a thread of its own while more is read

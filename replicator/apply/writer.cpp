@@ -10,21 +10,8 @@
 namespace cqrs::apply {
 
 using postgres::Error;
-using postgres::Param;
-using postgres::Remedy;
 
 namespace {
-
-Param param(const Field& f) {
-    if (f.is(Field::Kind::value)) return f.text();
-    return std::nullopt;
-}
-
-std::vector<Param> params(const Field* row, const std::vector<std::uint32_t>& columns) {
-    std::vector<Param> out;
-    for (std::uint32_t c : columns) out.push_back(param(row[c]));
-    return out;
-}
 
 // Rows of one pattern lie together, by their key; `body` is called once for each pattern.
 template <typename Body>
@@ -48,10 +35,6 @@ std::vector<NetRow> keys_of(const Table& table, const std::vector<const Field*>&
     for (const Field* f : deletes) rows.push_back({f, 0});
     sort_by_key(table, rows);
     return rows;
-}
-
-std::string key_id(const Table& table, const Key& key) {
-    return std::to_string(&key - table.keys.data());
 }
 
 constexpr std::int64_t deleted_tag = -1;
@@ -285,10 +268,7 @@ const std::string& Writer::prepared(const Table& table, const std::string& id,
     const std::string key = std::to_string(table.oid) + " " + id;
     auto it = prepared_.find(key);
     if (it == prepared_.end()) {
-        if (prepared_.size() >= most_prepared) {
-            for (const auto& [_, old] : prepared_) connection_.exec("DEALLOCATE " + old);
-            prepared_.clear();
-        }
+        make_room(1);
         const std::string name = "w" + std::to_string(prepared_.size());
         connection_.prepare(name, text());
         it = prepared_.emplace(key, name).first;
@@ -296,102 +276,14 @@ const std::string& Writer::prepared(const Table& table, const std::string& id,
     return it->second;
 }
 
-std::int64_t Writer::execute(const Table& table, const std::string& id, std::vector<Param> values,
-                             const std::function<std::string()>& text) {
-    return connection_.execute(prepared(table, id, text), values).affected();
+void Writer::make_room(std::size_t statements) {
+    if (prepared_.size() + statements <= most_prepared) return;
+    for (const auto& [_, old] : prepared_) connection_.exec("DEALLOCATE " + old);
+    prepared_.clear();
 }
 
-void Writer::one(const Event& e, Mode mode) {
-    const Table& table = *e.table;
-    try {
-        switch (e.verb) {
-            case Verb::create:
-                return insert_one(e);
-            case Verb::update: {
-                const Key* key = e.old ? table.key_for(e.old) : nullptr;
-                if (key && changes_key(e)) return move_one(e, *key, mode);
-                return update_one(e, *table.key_for(e.row), e.row);
-            }
-            case Verb::remove:
-                if (delete_one(table, *table.key_for(e.row), e.row) == 0)
-                    ++conflicts_["delete_missing"];
-                return;
-            case Verb::truncate:
-                connection_.exec("DELETE FROM " + table.rows());
-                return;
-            default:
-                return;
-        }
-    } catch (const Error& error) {
-        if (error.remedy() != Remedy::stop) throw;
-        throw WriteError(e, error);
-    }
-}
-
-void Writer::insert_one(const Event& e) {
-    const Table& table = *e.table;
-    const auto& columns = table.pattern(e.pattern).columns;
-    if (execute(table, "i" + std::to_string(e.pattern), params(e.row, columns),
-                [&] { return sql::insert_one(table, columns); }) == 1)
-        return;
-    // It is there already: it becomes what the primary says.
-    if (table.replace_only) throw TryNext("a created row is there already");
-    ++conflicts_["insert_exists"];
-    const auto set = sql::to_set(table, columns, table.primary());
-    if (set.empty()) return;
-    auto values = params(e.row, set);
-    for (std::uint32_t c : table.primary().columns) values.push_back(param(e.row[c]));
-    execute(table, "u" + std::to_string(e.pattern) + "." + key_id(table, table.primary()), values,
-            [&] { return sql::update_one(table, set, table.primary()); });
-}
-
-void Writer::update_one(const Event& e, const Key& key, const Field* names) {
-    const Table& table = *e.table;
-    if (table.replace_only) throw TryNext("a column cannot be SET");
-    const auto set = sql::to_set(table, table.pattern(e.pattern).columns, key);
-    if (set.empty()) return;
-    auto values = params(e.row, set);
-    for (std::uint32_t c : key.columns) values.push_back(param(names[c]));
-    if (execute(table, "u" + std::to_string(e.pattern) + "." + key_id(table, key), values,
-                [&] { return sql::update_one(table, set, key); }) > 0)
-        return;
-    if (e.pattern != 0)
-        throw NeedCopy("an update without all columns found no row in " + table.name,
-                       {table.prefix});
-    ++conflicts_["update_missing"];
-    insert_one(e);
-}
-
-// The key changes: the row is found by the old one and keeps what the event leaves out.
-void Writer::move_one(const Event& e, const Key& key, Mode mode) {
-    const Table& table = *e.table;
-    const Table::Pattern p = table.pattern(e.pattern);
-    if (mode == Mode::replace) {
-        // Something sits where the row is to go, or UPDATE was refused for another reason.
-        const Key* target = table.key_for(e.row);
-        conflicts_["insert_exists"] += delete_one(table, *target, e.row);
-    }
-    bool settable = true;
-    for (std::uint32_t c : p.columns) settable &= !table.columns[c].identity_always;
-    auto values = params(e.row, p.columns);
-    for (std::uint32_t c : key.columns) values.push_back(param(e.old[c]));
-    const std::string id =
-        (settable ? "k" : "m") + std::to_string(e.pattern) + "." + key_id(table, key);
-    const std::int64_t moved = execute(table, id, values, [&] {
-        return settable ? sql::update_one(table, p.columns, key)
-                        : sql::move_one(table, p.columns, p.absent, key);
-    });
-    if (moved > 0) return;
-    if (e.pattern != 0)
-        throw NeedCopy("a change of key without all columns found no row in " + table.name,
-                       {table.prefix});
-    ++conflicts_["update_missing"];
-    insert_one(e);
-}
-
-std::int64_t Writer::delete_one(const Table& table, const Key& key, const Field* names) {
-    return execute(table, "d" + key_id(table, key), params(names, key.columns),
-                   [&] { return sql::delete_one(table, key); });
+std::int64_t Writer::execute(const Table& table, const Statement& s) {
+    return connection_.execute(prepared(table, s.id, s.sql), s.params).affected();
 }
 
 }  // namespace cqrs::apply

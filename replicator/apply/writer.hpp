@@ -55,6 +55,9 @@ class Writer {
     // Outside a transaction: creates the staging tables that write() will want.
     void prepare(std::span<const Event* const> events, Mode mode);
     void write(std::span<const Event* const> events, Mode mode);
+    // The events one by one, each an ERROR unless its row is as the stream says; for transact().
+    // Outside a transaction. nullopt: there is one whose statement depends on what it finds.
+    std::optional<std::vector<postgres::Step>> steps(std::span<const Event* const> events);
 
     // After COMMIT or ROLLBACK: what did not match the stream and was put right, per kind.
     using Conflicts = std::map<std::string, std::int64_t>;
@@ -63,11 +66,18 @@ class Writer {
   private:
     void set_wise(const TableChange& change);
     void replace(const TableChange& change);
+    struct Statement {
+        std::string id;  // among those of its table
+        std::vector<postgres::Param> params;
+        std::function<std::string()> sql;
+    };
     void one(const Event& event, Mode mode);
     void insert_one(const Event& event);
     void update_one(const Event& event, const Key& key, const Field* names);
     void move_one(const Event& event, const Key& key, Mode mode);
-    std::int64_t delete_one(const Table& table, const Key& key, const Field* names);
+    // nullopt: there is nothing to set.
+    static std::optional<Statement> update(const Event& event, const Key& key, const Field* names);
+    static Statement deletion(const Table& table, const Key& key, const Field* names);
 
     std::int64_t delete_staged(const Table& table, std::span<const NetRow> rows);
     std::int64_t delete_listed(const Table& table, std::span<const NetRow> rows);
@@ -84,9 +94,8 @@ class Writer {
     void put_full_buffer();
     const std::string& prepared(const Table& table, const std::string& id,
                                 const std::function<std::string()>& sql);
-    std::int64_t execute(const Table& table, const std::string& id,
-                         std::vector<postgres::Param> params,
-                         const std::function<std::string()>& sql);
+    void make_room(std::size_t statements);
+    std::int64_t execute(const Table& table, const Statement& statement);
 
     postgres::Connection& connection_;
     Arena arena_;

@@ -123,12 +123,16 @@ std::string insert_staged(const Table& table, const Columns& columns, std::int64
            staging_name(table) + " AS s WHERE s." + tag_column(table) + " = " + std::to_string(tag);
 }
 
-std::string insert_one(const Table& table, const Columns& columns) {
+std::string insert_new(const Table& table, const Columns& columns) {
     std::string values;
     for (std::size_t i = 0; i < columns.size(); ++i) values += (i ? ", " : "") + param(i + 1);
     return "INSERT INTO " + table.name + " (" + list(table, columns) +
-           ") OVERRIDING SYSTEM VALUE VALUES (" + values + ") ON CONFLICT (" +
-           list(table, table.primary().columns) + ") DO NOTHING";
+           ") OVERRIDING SYSTEM VALUE VALUES (" + values + ")";
+}
+
+std::string insert_one(const Table& table, const Columns& columns) {
+    return insert_new(table, columns) + " ON CONFLICT (" + list(table, table.primary().columns) +
+           ") DO NOTHING";
 }
 
 std::string update_one(const Table& table, const Columns& set, const Key& key) {
@@ -154,6 +158,10 @@ std::string move_one(const Table& table, const Columns& present, const Columns& 
            match_params(table, key, present.size() + 1) + " RETURNING *) INSERT INTO " +
            table.name + " (" + list(table, all) + ") OVERRIDING SYSTEM VALUE SELECT " + values +
            (absent.empty() ? "" : ", " + list(table, absent, "old.")) + " FROM old";
+}
+
+std::string surely(const std::string& statement) {
+    return "WITH row AS (" + statement + " RETURNING 1) SELECT 1 / count(*) FROM row";
 }
 
 }  // namespace cqrs::apply::sql

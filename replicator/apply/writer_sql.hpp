@@ -37,11 +37,15 @@ std::string update_staged(const Table& table, const Columns& set, std::int64_t t
 std::string fill_staged(const Table& table, const Columns& absent, std::int64_t tag);
 std::string insert_staged(const Table& table, const Columns& columns, std::int64_t tag);
 
-std::string insert_one(const Table& table, const Columns& columns);
+std::string insert_one(const Table& table, const Columns& columns);  // unless it is there
+std::string insert_new(const Table& table, const Columns& columns);  // an ERROR if it is there
 std::string update_one(const Table& table, const Columns& set, const Key& key);
 std::string delete_one(const Table& table, const Key& key);
 // DELETE the old row and INSERT it with the new values: where a key column cannot be SET.
 std::string move_one(const Table& table, const Columns& present, const Columns& absent,
                      const Key& key);
+
+// UPDATE or DELETE of one row: an ERROR (22012) if it is none.
+std::string surely(const std::string& statement);
 
 }  // namespace cqrs::apply::sql

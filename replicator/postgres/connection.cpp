@@ -318,16 +318,14 @@ Result Connection::execute(const std::string& name, const std::vector<Param>& pa
                                 nullptr, nullptr, 0));
 }
 
-namespace {
-
-constexpr const char* wal_end_sql =
-    "SELECT pg_catalog.pg_current_wal_insert_lsn(), pg_catalog.pg_current_wal_flush_lsn()";
-
 WalEnd wal_end_of(const Result& result) {
     return {parse_lsn(result.get(0, 0)), parse_lsn(result.get(0, 1))};
 }
 
-}  // namespace
+void Connection::commit_failed(const Error& e) const {
+    if (ok()) throw Error(e);
+    throw Error(Remedy::in_doubt, e.sqlstate(), std::string("COMMIT: ") + e.what());
+}
 
 void Connection::commit() {
     try {
@@ -336,8 +334,7 @@ void Connection::commit() {
         if (std::string_view(PQcmdStatus(result.raw())) != "COMMIT")
             throw Error(Remedy::retry, "25P02", "COMMIT rolled the transaction back");
     } catch (const Error& e) {
-        if (ok()) throw;
-        throw Error(Remedy::in_doubt, e.sqlstate(), std::string("COMMIT: ") + e.what());
+        commit_failed(e);
     }
 }
 
@@ -356,8 +353,7 @@ WalEnd Connection::commit_and_look() {
             if (result.rows() == 1) end = wal_end_of(result);
         }
     } catch (const Error& e) {
-        if (ok()) throw;
-        throw Error(Remedy::in_doubt, e.sqlstate(), std::string("COMMIT: ") + e.what());
+        commit_failed(e);
     }
     if (tag != "COMMIT") throw Error(Remedy::retry, "25P02", "COMMIT rolled the transaction back");
     return end;

@@ -48,6 +48,16 @@ struct WalEnd {
     std::uint64_t inserted = 0, flushed = 0;
 };
 
+inline constexpr const char* wal_end_sql =
+    "SELECT pg_catalog.pg_current_wal_insert_lsn(), pg_catalog.pg_current_wal_flush_lsn()";
+WalEnd wal_end_of(const Result& result);
+
+// A prepared statement and what it is executed with; nullopt is NULL.
+struct Step {
+    std::string name;
+    std::vector<std::optional<std::string>> params;
+};
+
 class Connection {
   public:
     // Connects without blocking longer than `timeout`, or beyond a request to stop; sets
@@ -82,6 +92,11 @@ class Connection {
     void commit();
     // The same, then where the server's WAL ends and how far it is on disk: one round trip.
     WalEnd commit_and_look();
+    // transact.cpp: a whole transaction as one round trip: BEGIN, the steps, COMMIT, a look. COMMIT
+    // is on its way before a result is seen, so each step raises an ERROR unless it did what it is
+    // to do. An Error but in_doubt: nothing was committed; the transaction may be open still.
+    // lazily: the commit does not wait until it is on disk.
+    WalEnd transact(std::vector<Step> steps, bool lazily);
     WalEnd wal_end();
 
     // COPY ... FROM STDIN / TO STDOUT and CopyBoth.
@@ -112,10 +127,13 @@ class Connection {
         void operator()(PGconn* c) const noexcept { PQfinish(c); }
     };
     explicit Connection(PGconn* c) : connection_(c) {}
+    [[noreturn]] void commit_failed(const Error& e) const;
+    std::vector<Result> pipeline(const std::vector<Step>& steps);
     Result check(Result result) const;  // throws Error unless command or tuples were OK
     Result check(PGresult* raw) const { return check(Result(raw)); }
     std::unique_ptr<PGconn, Finish> connection_;
     const Stop* stop_ = nullptr;
+    bool can_transact_ = false;  // what transact() adds to the steps is prepared
     std::unique_ptr<char, void (*)(char*)> copy_row_{nullptr, [](char* p) { PQfreemem(p); }};
 };
 
