@@ -220,7 +220,13 @@ void open_tls(amqp_connection_state_t c, const Address& address, const std::stri
     if (!socket) throw Error(0, address.name() + ": out of memory");
     const std::string bundle = cacert.empty() ? system_ca_bundle() : cacert;
     if (amqp_ssl_socket_set_cacert(socket, bundle.c_str()) != AMQP_STATUS_OK)
-        throw Error(0, "cannot read CA certificates from " + bundle);
+        throw Error(
+            0,
+            fmt::format("{}: cannot connect: TLS: cannot read CA certificates from {}: {} "
+                        "(check RABBITMQ_CACERT)",
+                        address.name(), bundle,
+                        access(bundle.c_str(), R_OK) != 0 ? std::generic_category().message(errno)
+                                                          : "it holds none in PEM format"));
     amqp_ssl_socket_set_ssl_versions(socket, AMQP_TLSv1_2, AMQP_TLSvLATEST);
     ERR_clear_error();
     const timeval limit = to_timeval(timeout);
