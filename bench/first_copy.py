@@ -16,36 +16,39 @@ LIMIT = 1800  # seconds
 def ours(rig, shape, count):
     """add-replica makes the table, too."""
     system = Ours(rig)
-    try:
-        system.primary.create()
-        system.primary.run("CREATE EXTENSION pg_cqrs")
-        fill(system.primary, shape, count)
+
+    def ready():
+        for database in (system.primary, system.replicas[0]):
+            database.run("CREATE EXTENSION pg_cqrs")
         system.primary.run("SELECT cqrs.publish('slots', 'bench.slot')")
-        replica = system.replicas[0]
-        replica.create()
-        replica.run("CREATE EXTENSION pg_cqrs")
         system.start_relay()
-        begin = time.monotonic()
-        system.add_replica(LIMIT)
-        seconds = time.monotonic() - begin
-        same_rows(system)
-        return {"rate": count / seconds}
-    finally:
-        system.remove()
+
+    return measured(system, shape, count, ready, lambda: system.add_replica(LIMIT))
 
 
 def native(rig, shape, count):
     system = Native(rig)
+
+    def ready():
+        system.replicas[0].run(shape.table)
+        system.primary.run("CREATE PUBLICATION bench FOR TABLE slots")
+
+    def copy():
+        system.subscribe()
+        wait_for("first copy", system.copied, LIMIT)
+
+    return measured(system, shape, count, ready, copy)
+
+
+def measured(system, shape, count, ready, copy):
+    """Rows per second that `copy` takes to a replica, when `ready` has prepared both databases."""
     try:
         system.primary.create()
         fill(system.primary, shape, count)
-        replica = system.replicas[0]
-        replica.create()
-        replica.run(shape.table)
-        system.primary.run("CREATE PUBLICATION bench FOR TABLE slots")
+        system.replicas[0].create()
+        ready()
         begin = time.monotonic()
-        system.subscribe()
-        wait_for("first copy", system.copied, LIMIT)
+        copy()
         seconds = time.monotonic() - begin
         same_rows(system)
         return {"rate": count / seconds}

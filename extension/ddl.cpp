@@ -291,6 +291,13 @@ void after_rename(const RenameStmt* statement) {
     if (OidIsValid(root)) resync_at_commit(root, "a column was renamed");
 }
 
+// Library and replicator look for it by its name. (relocatable = false forbids only SET SCHEMA.)
+void keep_schema_name(const RenameStmt* statement) {
+    if (statement->renameType != OBJECT_SCHEMA || strcmp(statement->subname, "cqrs") != 0) return;
+    ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+                    errmsg("cannot rename schema cqrs: pg_cqrs finds its objects by that name")));
+}
+
 // A function, its schema or its extension has another name or place: a handler is kept by its name.
 void check_handlers() {
     CatalogWriter reader = begin_catalog_write();
@@ -339,6 +346,8 @@ Datum cqrs_on_ddl(PG_FUNCTION_ARGS) {
             ereport(ERROR, (errcode(ERRCODE_E_R_I_E_EVENT_TRIGGER_PROTOCOL_VIOLATED),
                             errmsg("this function is only an event trigger")));
         auto* data = reinterpret_cast<EventTriggerData*>(fcinfo->context);
+        if (IsA(data->parsetree, RenameStmt))
+            cqrs::keep_schema_name(reinterpret_cast<RenameStmt*>(data->parsetree));
         // While pg_cqrs itself is being dropped.
         if (!OidIsValid(cqrs::catalog_table("subscription_state"))) return (Datum)0;
         if (strcmp(data->event, "ddl_command_start") == 0) {

@@ -101,6 +101,10 @@ ALTER TABLE t REPLICA IDENTITY NOTHING;
 ALTER TABLE t SET UNLOGGED;
 SELECT markers();
 
+-- The schema keeps its name: nothing would be found by another one.
+ALTER SCHEMA cqrs RENAME TO other;
+SELECT 'cqrs.published'::regclass;
+
 -- Partitions.
 CREATE TABLE root (id int, k int, PRIMARY KEY (id, k)) PARTITION BY LIST (k);
 CREATE TABLE one PARTITION OF root FOR VALUES IN (1);

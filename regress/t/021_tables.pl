@@ -9,13 +9,14 @@ use Cqrs;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $cqrs = Cqrs->new(replicas => ['r1']);
-my ($primary, $replica) = ($cqrs->primary, $cqrs->replica('r1'));
+my $cqrs = Cqrs->new(replicas => []);
+my ($primary, $replica) = ($cqrs->primary, $cqrs->add_replica('r1', "max_connections = 50\n"));
 
 my %settings = (search_path => 'hostile, pg_catalog, public', standard_conforming_strings => 'off', default_transaction_read_only => 'on',
     default_transaction_isolation => 'serializable', datestyle => "'SQL, DMY'", intervalstyle => 'sql_standard', timezone => "'Asia/Tokyo'",
     extra_float_digits => '-5', bytea_output => 'escape', array_nulls => 'off', quote_all_identifiers => 'on', xmloption => 'document',
-    client_encoding => "'LATIN1'");
+    transform_null_equals => 'on', default_transaction_deferrable => 'on', client_encoding => "'LATIN1'",
+    lock_timeout => '600', statement_timeout => '800', idle_in_transaction_session_timeout => '900', idle_session_timeout => '900');
 $_->safe_psql('postgres', q{CREATE ROLE hostile SUPERUSER LOGIN; CREATE SCHEMA hostile; CREATE DOMAIN hostile.jsonb AS int;
     CREATE FUNCTION hostile.same(text, text) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RAISE 'not the operator that was meant'; END $$;
     CREATE OPERATOR hostile.= (LEFTARG = text, RIGHTARG = text, FUNCTION = hostile.same);}
@@ -54,6 +55,81 @@ my $vals = q{SELECT i, pi() * i, '2026-02-03 04:05:06.789+03:30'::timestamptz, '
 $primary->safe_psql('postgres', "INSERT INTO vals $vals FROM generate_series(1, 40) i");
 bring('SELECT', 'family.vals' => 'vals');
 follow('values are what they were', ['vals'], "INSERT INTO vals $vals FROM generate_series(41, 100) i", q{UPDATE vals SET s = s || '\n' WHERE id < 30});
+
+# A lock that lasts: the applier waits for it.
+bring('CREATE TABLE held (id int PRIMARY KEY)', 'held' => 'held');
+my $lock = Cqrs::Process->start('lock', {}, 'psql', '-d', Cqrs::url($replica), '-c', 'BEGIN; LOCK TABLE held IN SHARE MODE; SELECT pg_sleep(600)');
+Cqrs::wait_until('held is locked', sub { return $replica->safe_psql('postgres', q{SELECT count(*) FROM pg_locks WHERE relation = 'held'::regclass AND mode = 'ShareLock' AND granted}) eq '1' });
+$primary->safe_psql('postgres', 'INSERT INTO held VALUES (1)');
+ok(Cqrs::wait_until('the applier has waited', sub {
+    return $apply->log =~ /timeout/ || $replica->safe_psql('postgres',
+        q{SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND application_name LIKE 'cqrs apply%' AND clock_timestamp() - query_start > '1 s'}) ne '0';
+}), 'the applier waits');
+$replica->safe_psql('postgres', q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%LOCK TABLE held%' AND pid <> pg_backend_pid()});
+$lock->kill_now;
+$cqrs->wait_equal('r1', 'held');
+
+# Of another type on the replica: a row is there what it is when it is copied, however it is streamed.
+my @pairs = (
+    [ 'boolean', [ 'text', 'char(1)', 'varchar(1)', 'boolean' ], 'true' ],
+    [ 'boolean', ['text'], 'false' ],
+    [ 'smallint', [ 'bigint', 'numeric', 'text', 'float8' ], '-12' ],
+    [ 'bigint', [ 'numeric', 'text', 'int' ], '1234567890' ],
+    [ 'numeric', [ 'text', 'float8', 'numeric(10, 2)' ], '12.500' ],
+    [ 'numeric', ['text'], q{'NaN'} ],
+    [ 'float8', [ 'text', 'numeric', 'real' ], '1e300 * 0 + 0.1' ],
+    [ 'float8', ['text'], '1e200' ],
+    [ 'float8', ['text'], q{'-Infinity'} ],
+    [ 'real', [ 'text', 'float8' ], '0.1' ],
+    [ 'timestamptz', [ 'text', 'timestamp', 'date' ], q{'2026-02-03 23:04:05.678+00'} ],
+    [ 'timestamp', [ 'text', 'timestamptz' ], q{'2026-02-03 04:05:06'} ],
+    [ 'timetz', [ 'text', 'time' ], q{'04:05:06+03:30'} ],
+    [ 'date', [ 'text', 'timestamp', 'timestamptz' ], q{'2026-02-03'} ],
+    [ 'interval', ['text'], q{'1 year -2 days 03:04:05.678'} ],
+    [ 'bytea', ['text'], q{'\x005c27ff'} ],
+    [ 'text', [ 'varchar(9)', 'bytea', 'char(9)', 'name' ], q{'a "b" '} ],
+    [ 'char(5)', [ 'text', 'varchar(9)' ], q{'ab'} ],
+    [ 'text', [ 'uuid', 'text' ], q{'2e817460-0000-4000-8000-00000000000a'} ],
+    [ 'uuid', ['text'], q{'2e817460-0000-4000-8000-00000000000a'} ],
+    [ 'mood', ['text'], q{'so so'} ],
+    [ 'pair', ['text'], q{'(t,"x,y")'} ],
+    [ 'boolean[]', ['text'], 'ARRAY[true, NULL, false]' ],
+    [ 'int[]', [ 'text', 'bigint[]' ], 'ARRAY[1, NULL]' ],
+    [ 'text[]', ['text'], q{ARRAY['a', NULL, 'NULL', 'q"\']} ],
+    [ 'timestamptz[]', ['text'], q{ARRAY['2026-02-03 04:05:06+00'::timestamptz]} ],
+    [ 'tstzrange', ['text'], q{'[2026-02-03 04:05:06+00,)'} ],
+    [ 'jsonb[]', ['text'], q{ARRAY['"x"'::jsonb, 'null']} ],
+    [ 'money', ['text'], q{'12.50'} ],
+    [ 'regclass', ['text'], q{'vals'} ],
+    [ 'xml', ['text'], q{'a<b/>'} ],
+    [ 'inet', ['text'], q{'10.0.0.1/8'} ],
+    [ '"char"', ['text'], q{'x'} ],
+    [ 'oid', [ 'text', 'bigint' ], '4000000000' ],
+    [ 'json', [ 'json', 'jsonb' ], q{'{"a" : [1.0, "x", null, true]}'} ],
+    [ 'jsonb', [ 'jsonb', 'json' ], q{'"x"'} ],
+    [ 'json', [ 'json', 'jsonb' ], q{'null'} ],
+    [ 'jsonb', [ 'jsonb', 'json' ], q{'true'} ],
+);
+my (@here, @there, @values);
+foreach my $pair (@pairs) {
+    my ($type, $others, $value) = @$pair;
+    foreach my $other (@$others) {
+        my $column = 'c' . @here;
+        push @there, "$column $type";
+        push @here, "$column $other";
+        push @values, "$value" . ($value =~ /^'/ ? "::$type" : '');
+    }
+}
+$_->safe_psql('postgres', q{CREATE TYPE mood AS ENUM ('so so'); CREATE TYPE pair AS (b boolean, t text)}) foreach $primary, $replica;
+my $rows = 'INSERT INTO pairs SELECT i, ' . join(', ', @values) . ' FROM generate_series';
+$primary->safe_psql('postgres', 'CREATE TABLE pairs (id int PRIMARY KEY, ' . join(', ', @there) . "); $rows(1, 1) i");
+$replica->safe_psql('postgres', 'CREATE TABLE pairs (id int PRIMARY KEY, ' . join(', ', @here) . ')');
+bring('SELECT', 'family.pairs' => 'pairs');
+# Alone; many at once; updated alone and at once.
+$primary->safe_psql('postgres', $_) foreach "$rows(2, 2) i", "$rows(11, 50) i", 'UPDATE pairs SET id = 3 WHERE id = 2', 'UPDATE pairs SET c0 = c0 WHERE id BETWEEN 11 AND 30', 'DELETE FROM pairs WHERE id = 50';
+ok(Cqrs::wait_until('the rows are there', sub { return $replica->safe_psql('postgres', 'SELECT count(*) FROM pairs WHERE id > 2') eq '40' }), 'columns of other types');
+my $several = join(', ', map { "CASE count(DISTINCT coalesce(c$_\::text, 'NULL')) WHEN 1 THEN NULL ELSE '$there[$_] in $here[$_]: ' || string_agg(DISTINCT coalesce(c$_\::text, 'NULL'), ' or ') END" } 0 .. $#here);
+is($replica->safe_psql('postgres', "SELECT concat_ws(E'\\n', $several) FROM pairs"), '', '... have the same values streamed as copied');
 
 # A parent's rows are not its children's: neither in a copy nor in anything that comes after it.
 $primary->safe_psql('postgres', 'CREATE TABLE parent (id int PRIMARY KEY, v text)');
@@ -126,8 +202,8 @@ my $log = -s $replica->logfile;
 follow('an array as key', ['arrays'], q{DELETE FROM arrays WHERE k[1] < 30}, 'UPDATE arrays SET k = k || 1', 'DELETE FROM arrays');
 unlike(PostgreSQL::Test::Utils::slurp_file($replica->logfile, $log), qr/ERROR/, '... without an error on the way');
 
-# Replication origins belong to the server, not to the database: another replica there has its own.
-$replica->safe_psql('postgres', 'CREATE DATABASE second TEMPLATE template0');
+# Replication origins belong to the server, not to the database: another replica there has its own. It cannot hold every character.
+$replica->safe_psql('postgres', q{CREATE DATABASE second TEMPLATE template0 ENCODING 'LATIN1' LOCALE 'C'});
 $replica->safe_psql('second', 'CREATE EXTENSION parking CASCADE');
 $primary->safe_psql('postgres', q{SELECT create_parking_slot('Slot ' || i) FROM generate_series(1, 20) i});
 my %second = (%{ $cqrs->environment }, REPLICA_DATABASE_URL => Cqrs::url($replica) =~ s/postgres$/second/r);
@@ -137,12 +213,38 @@ ok(Cqrs::wait_until('the second database is live', sub {
 }), 'two replicas in one server');
 is($replica->safe_psql('second', 'SELECT count(*) FROM parking_slots'), '20', '... both with the rows');
 
+# What its encoding lacks it does not guess: event, key and column are named, also where others are written with it or it would be parked.
+my $latin = '(id text PRIMARY KEY, a text, "B" varchar(9))';
+my %errors = (
+    alone => [ q{('k', 'ä', '5 €')}, qr/^event \S+ \(alone\.create\): public\.alone, key \(id\)=\(k\), column B: 22P05 / ],
+    many => [ join(', ', map { "('$_', '" . ($_ == 33 ? '日本' : 'ä') . "', 'b')" } 1 .. 50), qr/^event \S+ \(many\.create\): public\.many, key \(id\)=\(33\), column a: 22P05 / ],
+    key => [ q{('ä€', 'a', 'b')}, qr/^event \S+ \(key\.create\): public\.key, key \(id\)=\(\?+\), column id: 22P05 / ],
+    park => [ q{('k', 'a€', 'b')}, qr/^event \S+ \(park\.create\): public\.park, key \(id\)=\(k\), column a: 22P05 / ],
+);
+foreach my $table (sort keys %errors) {
+    $primary->safe_psql('postgres', "CREATE TABLE $table $latin; SELECT cqrs.publish('$table', '$table')");
+    $replica->safe_psql('second', "CREATE TABLE $table $latin; SELECT cqrs.subscribe('$table', '$table', on_error => '" . ($table eq 'park' ? 'park' : 'stop') . q{')});
+}
+sub latin { my ($sql) = @_; return $replica->safe_psql('second', "SET client_encoding = 'UTF8'; $sql") }
+foreach my $table (sort keys %errors) {
+    Cqrs::wait_until("$table is live", sub { return latin("SELECT state FROM cqrs.subscription_status WHERE prefix = '$table'") eq 'live' });
+    $primary->safe_psql('postgres', "INSERT INTO $table VALUES ('ä', 'é', 'ß')");
+    ok(Cqrs::wait_until("$table has a row", sub { return latin("SELECT count(*) FROM $table WHERE id = 'ä' AND a = 'é'") eq '1' }), "LATIN1: $table has what fits");
+    $primary->safe_psql('postgres', "INSERT INTO $table VALUES $errors{$table}[0]");
+}
+foreach my $table (sort keys %errors) {
+    Cqrs::wait_until("$table stops", sub { return latin("SELECT error FROM cqrs.subscription_status WHERE prefix = '$table' AND state = 'stopped'") ne '' });
+    like(latin("SELECT error FROM cqrs.subscription_status WHERE prefix = '$table'"), $errors{$table}[1], "... $table names what does not");
+    is(latin("SELECT count(*) FROM $table"), '1', '... and holds nothing of it');
+}
+
 # What nobody subscribes to any more leaves none behind.
 sub origins { return $replica->safe_psql('postgres', "SELECT count(*) FROM pg_replication_origin WHERE roname LIKE '%arrays'") }
 is(origins(), '1', 'a topic has an origin');
 $replica->safe_psql('postgres', "SELECT cqrs.unsubscribe('arrays')");
 ok(Cqrs::wait_until('the origin is gone', sub { return origins() eq '0' }), '... while somebody subscribes to it');
 
+unlike($_->log, qr/timeout/, 'no timeout of the role ended anything') foreach $relay, $apply, $other;
 $_->signal('TERM') foreach $relay, $apply, $other;
 $_->wait_end(10) foreach $relay, $apply, $other;
 $cqrs->finish;

@@ -70,7 +70,7 @@ on_all(q{ALTER TABLE T ALTER COLUMN v TYPE varchar(50); INSERT INTO T VALUES (4,
 equal('follow', 'a changed type is followed');
 is($replica->safe_psql('postgres', q{SELECT format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = 'follow'::regclass AND attname = 'v'}), 'character varying(50)', 'with its length');
 foreach my $mode (qw(stop ignore)) {
-    like(stopped($mode), qr/^event \S+ \($mode\.create\): public\.$mode, column v: 22001 value too long for type character varying\(5\)/, "$mode: a value that does not fit: event, column, reason");
+    like(stopped($mode), qr/^event \S+ \($mode\.create\): public\.$mode, key \(id\)=\(4\), column v: 22001 value too long for type character varying\(5\)/, "$mode: a value that does not fit: event, key, column, reason");
     is($replica->safe_psql('postgres', "SELECT max(id) FROM $mode"), '3', 'nothing of it is here');
     $replica->safe_psql('postgres', "ALTER TABLE $mode ALTER COLUMN v TYPE varchar(50)");
     again($mode);

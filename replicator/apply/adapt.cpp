@@ -5,7 +5,6 @@
 
 #include <algorithm>
 
-#include "apply/copy_text.hpp"
 #include "apply/schema.hpp"
 #include "apply/session.hpp"
 
@@ -30,29 +29,31 @@ void Session::follow(const std::string& prefix) {
                      fmt::join(done, ", "));
 }
 
-// A server names no column when a value does not fit, except in COPY.
+// A server seldom names the column of a value that does not fit, or only in its own language. Tried
+// one by one, the key's first.
 std::string Session::misfit_column(const Event& event) {
     const Table& table = *event.table;
     if (!event.row) return "";
-    std::string line, names;
-    for (const std::uint32_t c : table.pattern(event.pattern).columns) {
-        if (!line.empty()) line += '\t';
-        append_copy_field(line, event.row[c]);
-        names += (names.empty() ? "" : ", ") + table.columns[c].quoted;
-    }
+    std::vector<std::uint32_t> columns = table.primary().columns;
+    columns.insert(columns.end(), table.writable.begin(), table.writable.end());
     std::string column;
     replica_->exec("BEGIN");
     try {
-        replica_->exec("CREATE TEMP TABLE cqrs_misfit (LIKE " + table.name + ") ON COMMIT DROP");
-        replica_->copy_begin("COPY pg_temp.cqrs_misfit (" + names + ") FROM STDIN");
-        replica_->copy_put(line + "\n");
-        replica_->copy_end();
-    } catch (const postgres::Error& e) {
-        // "COPY cqrs_misfit, line 1, column c: "abc"" or "..., column c, ..."
-        if (const auto at = e.context().find(", column "); at != std::string::npos) {
-            column = e.context().substr(at + 9);
-            column.resize(std::min(column.find(':'), column.size()));
+        for (const std::uint32_t c : columns) {
+            const Field& field = event.row[c];
+            if (field.is(Field::Kind::absent)) continue;
+            column = table.columns[c].name;
+            // AS SELECT: the column's type, without NOT NULL, defaults and checks of the table.
+            const std::string misfit = "cqrs_misfit_" + std::to_string(c);
+            replica_->exec("CREATE TEMP TABLE IF NOT EXISTS " + misfit + " AS SELECT " +
+                           table.columns[c].quoted + " FROM " + table.name + " WITH NO DATA");
+            replica_->query(
+                "INSERT INTO pg_temp." + misfit + " VALUES ($1)",
+                {field.is(Field::Kind::value) ? postgres::Param(field.text()) : std::nullopt});
         }
+        column.clear();
+    } catch (const postgres::Error& e) {
+        if (!of_a_value(e)) column.clear();
     }
     replica_->exec("ROLLBACK");
     return column;

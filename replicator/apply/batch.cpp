@@ -25,7 +25,24 @@ std::array<Writer::Mode, 3> ladder(std::size_t events) {
     return {set_wise, replace, one_by_one};
 }
 
+// ", key (id)=(5)", as Postgres writes it.
+std::string named_by(const Event& e) {
+    const Key* key = e.row ? e.table->key_for(e.row) : nullptr;
+    if (!key) return "";
+    std::string names, values;
+    for (const std::uint32_t c : key->columns) {
+        if (!names.empty()) names += ", ", values += ", ";
+        names += e.table->columns[c].name;
+        values += e.row[c].text();
+    }
+    return ", key (" + names + ")=(" + values + ")";
+}
+
 }  // namespace
+
+bool of_a_value(const Error& e) {
+    return e.sqlstate().starts_with("22") || e.sqlstate().starts_with("23");
+}
 
 std::string describe(const WriteError& failed, const std::string& column) {
     const Event& e = *failed.event;
@@ -34,7 +51,7 @@ std::string describe(const WriteError& failed, const std::string& column) {
     if (!failed.handler.empty())
         text += "handler " + failed.handler;
     else if (e.table)
-        text += e.table->name;
+        text += e.table->name + named_by(e);
     if (!error.column().empty() || !column.empty())
         text += ", column " + (column.empty() ? error.column() : column);
     if (!error.constraint().empty()) text += ", constraint " + error.constraint();
@@ -47,7 +64,8 @@ std::string describe(const WriteError& failed, const std::string& column) {
 
 // Outside a transaction.
 std::string Session::explain(const WriteError& e) {
-    const bool misfit = e.handler.empty() && e.event->table && e.cause.sqlstate().starts_with("22");
+    const bool misfit =
+        e.handler.empty() && e.event->table && of_a_value(e.cause) && e.cause.column().empty();
     return describe(e, misfit ? misfit_column(*e.event) : "");
 }
 

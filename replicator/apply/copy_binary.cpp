@@ -260,8 +260,8 @@ bool append_binary(std::string& out, BinaryForm form, std::string_view text) {
         case BinaryForm::none:
             return false;
         case BinaryForm::boolean:
-            if (text != "true" && text != "false") return false;
-            put_field(out, static_cast<std::uint8_t>(text == "true"));
+            if (text != "t" && text != "f") return false;
+            put_field(out, static_cast<std::uint8_t>(text == "t"));
             return true;
         case BinaryForm::int2:
             return append_integer<std::int16_t, std::uint16_t>(out, text);

@@ -12,7 +12,8 @@ namespace cqrs::apply {
 // Both ends of a copy print and read values in the same way; row-level security must not hide rows
 // silently (off: an error where a policy would filter).
 inline constexpr const char* copy_settings =
-    "SET TimeZone = 'UTC'; SET lc_monetary = 'C'; SET row_security = off";
+    "SET TimeZone = 'UTC'; SET lc_monetary = 'C'; SET xmloption = 'content'; SET row_security = "
+    "off";
 
 struct ExportedSnapshot {
     postgres::Connection connection;  // the snapshot and the temporary slot live as long as this

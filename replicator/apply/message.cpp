@@ -167,7 +167,9 @@ Field Decoder::State::field(ondemand::value value, bool json, bool json_null, Ar
             return json_null ? take_raw(token) : Field::null();
         case 't':
         case 'f':
-            if (scalar == "true" || scalar == "false") return take_raw(token);
+            // As Postgres prints it: in a column of another type too a row is what its copy is.
+            if (scalar == "true") return json ? take_raw(token) : Field::of("t");
+            if (scalar == "false") return json ? take_raw(token) : Field::of("f");
             break;
         default:  // a number is taken as it is written: no double could hold it exactly
             if (scalar.find_first_not_of("0123456789+-.eE") == std::string_view::npos)

@@ -115,14 +115,20 @@ std::size_t Parked::store(Connection& connection, const std::string& topic, std:
     for (const Held& h : held_) {
         const bool first = !h.sqlstate.empty();
         refused += first;
-        connection.query(
-            "INSERT INTO cqrs.parked (topic, epoch, sequence, prefix, key, event, sqlstate, "
-            "message, "
-            "attempts) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
-            {topic, number, std::to_string(h.event->sequence), h.event->table->prefix,
-             park_key_json(*h.event->table, h.event->row), h.event->json,
-             first ? Param(h.sqlstate) : Param(), first ? Param(h.message) : Param(),
-             first ? "1" : "0"});
+        try {
+            connection.query(
+                "INSERT INTO cqrs.parked (topic, epoch, sequence, prefix, key, event, sqlstate, "
+                "message, "
+                "attempts) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+                {topic, number, std::to_string(h.event->sequence), h.event->table->prefix,
+                 park_key_json(*h.event->table, h.event->row), h.event->json,
+                 first ? Param(h.sqlstate) : Param(), first ? Param(h.message) : Param(),
+                 first ? "1" : "0"});
+        } catch (const postgres::Error& e) {
+            // The database's encoding lacks a character of the event: it cannot wait here.
+            if (e.sqlstate() != "22P05") throw;
+            throw WriteError(*h.event, e);
+        }
     }
     held_.clear();
     return refused;

@@ -1,5 +1,7 @@
 #include "apply/position.hpp"
 
+#include <algorithm>
+
 #include "apply/handlers.hpp"
 #include "apply/writer_sql.hpp"
 
@@ -174,10 +176,22 @@ bool received_position(Connection& connection, const std::string& topic, const P
 }
 
 void stop_position(Connection& connection, const std::string& topic, const std::string& error) {
-    connection.query(
-        "INSERT INTO cqrs.position (topic, lsn, state, error) VALUES ($1, '0/0', 'stopped', $2) "
-        "ON CONFLICT (topic) DO UPDATE SET state = 'stopped', error = EXCLUDED.error",
-        {topic, error});
+    const auto say = [&](const std::string& text) {
+        connection.query(
+            "INSERT INTO cqrs.position (topic, lsn, state, error) VALUES ($1, '0/0', 'stopped', "
+            "$2) ON CONFLICT (topic) DO UPDATE SET state = 'stopped', error = EXCLUDED.error",
+            {topic, text});
+    };
+    try {
+        say(error);
+    } catch (const postgres::Error& e) {
+        if (e.sqlstate() != "22P05") throw;
+        // The database's encoding lacks a character of the key or of a name: the log has it.
+        std::string ascii = error;
+        std::replace_if(
+            ascii.begin(), ascii.end(), [](char c) { return (c & 0x80) != 0; }, '?');
+        say(ascii);
+    }
 }
 
 std::string record_incident(Connection& connection, const std::string& topic,

@@ -41,7 +41,9 @@ struct WriteError : std::runtime_error {
     postgres::Error cause;
     std::string handler;  // whose call it was; "": a row of event->table
 };
-// For people: event, table or handler, column, reason, statement.
+// A value does not fit its column, or a row the table's constraints.
+bool of_a_value(const postgres::Error& error);
+// For people: event, table and key or handler, column, reason, statement.
 std::string describe(const WriteError& error, const std::string& column = {});
 // The event does not fit its table as it is, and the table's columns are to become the primary's.
 bool follows(const WriteError& error);

@@ -34,6 +34,10 @@ constexpr const char* columns_sql = R"(
     WHERE a.attrelid = $1::pg_catalog.regclass
     ORDER BY a.attnum)";
 
+bool json(const Column& column) {
+    return column.type == "json" || column.type == "jsonb";
+}
+
 }  // namespace
 
 std::vector<Column> columns(Connection& connection, const std::string& relation) {
@@ -64,6 +68,19 @@ ColumnList column_list(const std::vector<Column>& primary, const std::vector<Col
                 fmt::format("On the replica: ALTER TABLE {} ADD COLUMN {} ...", relation, quoted));
         }
         if (found->generated) continue;
+        // An event does not say whether "x" is text or JSON: streamed, the value would be another.
+        if (json(column) != json(*found)) {
+            const std::string quoted = postgres::quote_identifier(column.name);
+            throw Error(
+                Remedy::stop, "42804",
+                fmt::format("column {} of table {} of the replica is {}, on the primary it is {}",
+                            quoted, relation, found->type, column.type),
+                fmt::format(
+                    "JSON goes into json and jsonb only, and nothing else does (prefix {}).",
+                    prefix),
+                fmt::format("On the replica: ALTER TABLE {} ALTER COLUMN {} TYPE {} USING ...",
+                            relation, quoted, column.type));
+        }
         names.push_back(postgres::quote_identifier(column.name));
         binary = binary && column.binary && found->binary && column.type == found->type;
     }

@@ -37,9 +37,9 @@ TEST(CopyBinary, Integers) {
 }
 
 TEST(CopyBinary, Booleans) {
-    EXPECT_EQ(made(BinaryForm::boolean, "true"), std::string(1, '\1'));
-    EXPECT_EQ(made(BinaryForm::boolean, "false"), std::string(1, '\0'));
-    EXPECT_EQ(made(BinaryForm::boolean, "t"), to_the_server);
+    EXPECT_EQ(made(BinaryForm::boolean, "t"), std::string(1, '\1'));
+    EXPECT_EQ(made(BinaryForm::boolean, "f"), std::string(1, '\0'));
+    EXPECT_EQ(made(BinaryForm::boolean, "true"), to_the_server);
 }
 
 TEST(CopyBinary, Floats) {

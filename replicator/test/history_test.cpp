@@ -38,53 +38,48 @@ TEST(HistoryFrom, Refused) {
         EXPECT_EQ(shown(text), "none") << text;
 }
 
-apply::MessageHead head(std::int64_t epoch, std::int64_t sequence, std::int64_t count) {
+// What is new in a message of `count` events from `sequence` on: "5-6, 3-4 missing".
+std::string taken(Order& order, std::int64_t epoch, std::int64_t sequence, std::int64_t count) {
     apply::MessageHead h;
     h.epoch = epoch;
     h.sequence = sequence;
     h.count = count;
-    return h;
+    const Order::Step step = order.take(h);
+    if (step.from == 0) return "nothing";
+    std::string text = step.epoch_began ? "new epoch: " : "";
+    text += std::to_string(step.from) + "-" + std::to_string(order.last());
+    if (step.missing)
+        text +=
+            ", " + std::to_string(step.missing) + "-" + std::to_string(step.from - 1) + " missing";
+    return text;
 }
 
 TEST(HistoryOrder, BeginsAnywhere) {
     Order order;
-    const auto step = order.take(head(1, 7, 2));
-    EXPECT_EQ(step.from, 7);
-    EXPECT_EQ(step.missing, 0);
-    EXPECT_EQ(order.last(), 8);
+    EXPECT_EQ(taken(order, 1, 7, 2), "7-8");
 }
 
 TEST(HistoryOrder, WhatComesAgainIsNotNew) {
     Order order;
-    order.take(head(1, 1, 4));
-    EXPECT_EQ(order.take(head(1, 1, 4)).from, 0);
-    EXPECT_EQ(order.take(head(1, 2, 1)).from, 0);
-    const auto cut = order.take(head(1, 3, 4));  // cut otherwise: 3 and 4 were there
-    EXPECT_EQ(cut.from, 5);
-    EXPECT_EQ(cut.missing, 0);
-    EXPECT_EQ(order.last(), 6);
+    EXPECT_EQ(taken(order, 1, 1, 4), "1-4");
+    EXPECT_EQ(taken(order, 1, 1, 4), "nothing");
+    EXPECT_EQ(taken(order, 1, 2, 1), "nothing");
+    EXPECT_EQ(taken(order, 1, 3, 4), "5-6");  // cut otherwise: 3 and 4 were there
 }
 
 TEST(HistoryOrder, GapIsNamedOnce) {
     Order order;
-    order.take(head(1, 1, 2));
-    const auto step = order.take(head(1, 5, 1));
-    EXPECT_EQ(step.missing, 3);
-    EXPECT_EQ(step.from, 5);
-    EXPECT_EQ(order.take(head(1, 6, 1)).missing, 0);
+    EXPECT_EQ(taken(order, 1, 1, 2), "1-2");
+    EXPECT_EQ(taken(order, 1, 5, 1), "5-5, 3-4 missing");
+    EXPECT_EQ(taken(order, 1, 6, 1), "6-6");
 }
 
 TEST(HistoryOrder, Epochs) {
     Order order;
-    order.take(head(2, 1, 2));
-    EXPECT_EQ(order.take(head(1, 3, 1)).from, 0);  // late, of a relay that is gone
-    const auto step = order.take(head(3, 1, 1));
-    EXPECT_TRUE(step.epoch_began);
-    EXPECT_EQ(step.from, 1);
-    EXPECT_EQ(step.missing, 0);
-    const auto later = order.take(head(4, 3, 1));  // its beginning is missing
-    EXPECT_EQ(later.missing, 1);
-    EXPECT_EQ(later.from, 3);
+    EXPECT_EQ(taken(order, 2, 1, 2), "1-2");
+    EXPECT_EQ(taken(order, 1, 3, 1), "nothing");  // late, of a relay that is gone
+    EXPECT_EQ(taken(order, 3, 1, 1), "new epoch: 1-1");
+    EXPECT_EQ(taken(order, 4, 3, 1), "new epoch: 3-3, 1-2 missing");
     EXPECT_EQ(order.epoch(), 4);
 }
 

@@ -120,7 +120,8 @@ TEST_F(Decode, ValuesAreAsPostgresPrintedThem) {
     EXPECT_EQ(row(R"({"id":1.10,"name":"a\"b\\c\u00e9\n","doc":null,"gen":"left out"})"),
               "1.10 a\"b\\c\u00e9\n NULL -");
     EXPECT_EQ(row(R"({"id":123456789012345678901234567890.10,"name":true})"),
-              "123456789012345678901234567890.10 true - -");
+              "123456789012345678901234567890.10 t - -");
+    EXPECT_EQ(row(R"({"id":1,"name": false })"), "1 f - -");
     EXPECT_EQ(row(R"({"id":"x","name":"NaN"})"), "x NaN - -");
     EXPECT_EQ(row(R"({"id":"x","name":""})"), "x  - -");
     // A column that is not json takes JSON's text: array and object as they are.
@@ -133,7 +134,8 @@ TEST_F(Decode, JsonStaysRaw) {
     EXPECT_EQ(row(R"({"id":1,"doc":"abc"})"), R"(1 - "abc" -)");
     EXPECT_EQ(row(R"({"id":1,"doc":[] })"), R"(1 - []  -)");
     EXPECT_EQ(row(R"({"id":1,"doc":12e3})"), R"(1 - 12e3 -)");
-    EXPECT_EQ(row("{\"id\" : 1 ,\"doc\":\n \"x\" ,\"name\": true }"), "1 true \n \"x\"  -");
+    EXPECT_EQ(row("{\"id\" : 1 ,\"doc\":\n \"x\" ,\"name\": true }"), "1 t \n \"x\"  -");
+    EXPECT_EQ(row("{\"id\":1,\"doc\": true\n}"), "1 -  true\n -");
 }
 
 TEST_F(Decode, JsonNullIsNotSqlNull) {

@@ -19,6 +19,6 @@ ALTER EVENT TRIGGER cqrs_drop ENABLE ALWAYS;
 
 COMMENT ON FUNCTION cqrs.on_ddl() IS 'Event trigger: writes resync markers, forgets dropped tables, refuses what would end a published table''s events';
 COMMENT ON EVENT TRIGGER cqrs_ddl_start IS 'pg_cqrs: remembers which partitions a DROP may remove; keeps identity indexes, and pg_cqrs while a slot decodes with it';
-COMMENT ON EVENT TRIGGER cqrs_ddl_end IS 'pg_cqrs: partitions of published tables, and what would end their events; keeps the names of handlers';
+COMMENT ON EVENT TRIGGER cqrs_ddl_end IS 'pg_cqrs: partitions of published tables, and what would end their events; keeps the names of handlers and of schema cqrs';
 COMMENT ON EVENT TRIGGER cqrs_rewrite IS 'pg_cqrs: a rewrite changes rows without events';
 COMMENT ON EVENT TRIGGER cqrs_drop IS 'pg_cqrs: forgets dropped tables';
