@@ -4,6 +4,7 @@
 #include <spdlog/spdlog.h>
 
 #include <future>
+#include <string_view>
 #include <vector>
 
 #include "broker/connection.hpp"
@@ -20,9 +21,11 @@ bool refused(const postgres::Error& e) {
     return e.sqlstate().starts_with("28") || e.sqlstate() == "3D000" || e.sqlstate() == "42501";
 }
 
-// 403: user or password; 530: the virtual host.
+// 403: user or password; 530: the virtual host, or that it, the user or the node has as many
+// connections as it may have, which passes.
 bool refused(const broker::Error& e) {
-    return e.code() == 403 || e.code() == 530;
+    return e.code() == 403 || (e.code() == 530 && std::string_view(e.what()).find(" limit (") ==
+                                                      std::string_view::npos);
 }
 
 template <class Failure, class Open>

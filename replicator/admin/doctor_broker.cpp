@@ -1,8 +1,11 @@
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "admin/doctor_checks.hpp"
 #include "broker/connection.hpp"
 #include "broker/names.hpp"
+#include "broker/probe.hpp"
 #include "broker/replica_queue.hpp"
 
 namespace cqrs {
@@ -47,30 +50,51 @@ void check_report_exchange(broker::Connection& connection, Findings& findings) {
     }
 }
 
-// connection.blocked answers a publish: the message has a key that nobody binds.
 void check_alarm(broker::Connection& connection, Findings& findings) {
-    try {
-        connection.confirm_select();
-        broker::Properties transient;
-        transient.persistent = false;
-        connection.publish(broker::heartbeat_exchange, "doctor", false, transient, "{}");
-        while (const auto event = connection.next(std::chrono::seconds(2))) {
-            if (const auto* blocked = std::get_if<broker::Blocked>(&*event)) {
-                findings.fail("an alarm blocks publishers: " + blocked->reason,
-                              "rabbitmq-diagnostics alarms   -- free disk or memory on the broker; "
-                              "the relay goes on by itself");
-                return;
-            }
-            if (std::holds_alternative<broker::Confirm>(*event)) {
-                findings.ok("publishing is confirmed, no alarm");
-                return;
-            }
-        }
-        findings.fail("a publish was not confirmed within 2 s", "rabbitmq-diagnostics status");
-    } catch (const broker::Error& e) {
-        if (e.code() != refused) throw;
-        findings.note("this user may not publish (an applier need not): alarms were not checked");
+    using enum broker::Probe::Answer;
+    const auto probe = broker::probe_publishing(connection, std::chrono::seconds(2));
+    switch (probe.answer) {
+        case confirmed:
+            return findings.ok("publishing is confirmed, no alarm");
+        case blocked:
+            return findings.fail("an alarm blocks publishers: " + probe.reason,
+                                 "rabbitmq-diagnostics alarms   -- free disk or memory on the "
+                                 "broker; the relay goes on by itself");
+        case refused:
+            return findings.note(
+                "this user may not publish heartbeats (an applier need not): alarms were not "
+                "checked");
+        case none:
+            return findings.fail("a publish was not confirmed within 2 s",
+                                 "rabbitmq-diagnostics status");
     }
+}
+
+// Which of both the user is meant for is not known here; it must be good for one.
+void check_event_rights(broker::Connection& connection, const std::vector<std::string>& queues,
+                        Findings& findings) {
+    const std::string write = fmt::format("write on {}", broker::event_exchange);
+    const bool publishes = broker::may_publish_events(connection);
+    const auto deaf = std::find_if(queues.begin(), queues.end(), [&](const std::string& queue) {
+        return !broker::may_receive_events(connection, queue);
+    });
+    const bool receives = deaf == queues.end();
+    const std::string read =
+        receives ? "" : fmt::format("write on {} and read on {}", *deaf, broker::event_exchange);
+    if (publishes)
+        findings.ok("this user may publish events");
+    else if (receives)
+        findings.note("this user may not publish events (an applier need not); the relay's needs " +
+                      write);
+    if (receives) return;
+    if (publishes)
+        findings.note(
+            "this user may not receive events (the relay need not); the applier's needs " + read);
+    else
+        findings.fail("this user may neither publish events nor receive them",
+                      fmt::format("rabbitmqctl set_permissions ...   -- README, \"Rights\": the "
+                                  "relay's needs {}, the applier's {}",
+                                  write, read));
 }
 
 // Declared again as the applier does: the broker compares the arguments. Only where it is there
@@ -92,7 +116,8 @@ void check_queue_type(broker::Connection& connection, const std::string& name, F
     }
 }
 
-void check_queue(broker::Connection& connection, const std::string& name, Findings& findings) {
+// False: it is not there.
+bool check_queue(broker::Connection& connection, const std::string& name, Findings& findings) {
     broker::QueueOptions options;
     options.passive = true;
     try {
@@ -102,14 +127,15 @@ void check_queue(broker::Connection& connection, const std::string& name, Findin
     } catch (const broker::Error& e) {
         if (e.code() == refused) {
             findings.note("this user may not look at queue " + name);
-            return;
+            return true;
         }
         if (e.code() != not_found) throw;
         findings.warn("queue " + name + " does not exist yet",
                       "cqrs-replicator apply makes it when a table is subscribed");
-        return;
+        return false;
     }
     check_queue_type(connection, name, findings);
+    return true;
 }
 
 // Where the relay keeps its last position outside the primary (relay/witness.hpp).
@@ -145,9 +171,12 @@ void check_broker(const Settings& settings, Findings& findings, const Discovered
         findings.ok("connected to " + connection.host());
         check_exchanges(connection, findings);
         check_report_exchange(connection, findings);
+        std::vector<std::string> queues;
         for (const auto& topic : discovered.topics) {
-            check_queue(connection, broker::queue_name(settings.replica, topic), findings);
+            const auto name = broker::queue_name(settings.replica, topic);
+            if (check_queue(connection, name, findings)) queues.push_back(name);
         }
+        check_event_rights(connection, queues, findings);
         check_witness(connection, settings.slot, findings);
         check_alarm(connection, findings);
         findings.note(

@@ -32,6 +32,12 @@ std::optional<postgres::Connection> check_connection(const std::string& url, con
         const auto who = connection.exec("SELECT current_user, current_database()");
         findings.ok(fmt::format("connected to {}:{} as {}, database {}", PQhost(connection.raw()),
                                 PQport(connection.raw()), who.get(0, 0), who.get(0, 1)));
+        // A pooler gives out process ids of its own.
+        if (connection.exec("SELECT pg_backend_pid()").get_int(0, 0) != connection.backend_pid())
+            findings.warn("a connection pooler answers, not Postgres itself",
+                          fmt::format("{}: Postgres itself for the relay and for copies; for the "
+                                      "applier a pool in session mode will do",
+                                      setting));
         return connection;
     } catch (const postgres::Error& e) {
         findings.fail(fmt::format("cannot connect: {}", e.what()),

@@ -156,7 +156,11 @@ void check_table(postgres::Connection& connection, const std::string& prefix,
         " (SELECT rolsuper OR rolbypassrls FROM pg_roles WHERE rolname = current_user),"
         " c.relforcerowsecurity,"
         " (SELECT string_agg(quote_ident(conname), ', ') FROM pg_constraint"
-        "  WHERE conrelid = c.oid AND condeferrable AND contype IN ('u', 'p', 'x'))"
+        "  WHERE conrelid = c.oid AND condeferrable AND contype IN ('u', 'p', 'x')),"
+        // BEFORE each row, ENABLE ALWAYS or REPLICA
+        " (SELECT string_agg(quote_ident(tgname), ', ') FROM pg_trigger"
+        "  WHERE tgrelid = c.oid AND NOT tgisinternal AND tgenabled IN ('A', 'R')"
+        "  AND tgtype & 3 = 3)"
         " FROM pg_class c WHERE c.oid = $1::regclass",
         {std::string_view(relation)});
     const auto what = fmt::format("{} for {}", relation, prefix);
@@ -179,6 +183,13 @@ void check_table(postgres::Connection& connection, const std::string& prefix,
                                   relation, result.get(0, 5)),
                       "session_replication_role = replica switches their deferred check off: make "
                       "them NOT DEFERRABLE");
+    }
+    if (!result.is_null(0, 6)) {
+        findings.warn(fmt::format("{}: triggers {} fire before a row is applied: what they change "
+                                  "or leave out is not as on the primary",
+                                  relation, result.get(0, 6)),
+                      "ALTER TABLE ... ENABLE TRIGGER ...;   -- for the writes of others alone; "
+                      "cqrs-replicator verify --repair compares and mends");
     }
 }
 

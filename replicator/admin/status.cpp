@@ -8,6 +8,7 @@
 #include "admin/status_report.hpp"
 #include "broker/connection.hpp"
 #include "broker/names.hpp"
+#include "broker/probe.hpp"
 #include "postgres/connection.hpp"
 
 namespace cqrs {
@@ -193,6 +194,7 @@ void read_broker(const Settings& settings, StatusReport& report) {
                 if (e.code() != not_found) throw;
             }
         }
+        broker.alarm = broker::probe_publishing(connection, patience).reason;
     } catch (const broker::Error& e) {
         broker.error = e.what();
     }

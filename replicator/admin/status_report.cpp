@@ -210,6 +210,10 @@ std::vector<std::string> StatusReport::problems() const {
     if (!primary.error.empty()) found.push_back("primary: " + primary.error);
     if (!broker.error.empty()) found.push_back("broker: " + broker.error);
     if (!replica.error.empty()) found.push_back("replica: " + replica.error);
+    if (!broker.alarm.empty())
+        found.push_back(fmt::format(
+            "broker: an alarm blocks publishers: {}; the relay waits and the primary keeps WAL",
+            broker.alarm));
     if (primary.readable()) {
         if (!primary.slot || !primary.relay) {
             found.push_back("primary: no relay has run with slot " + primary.slot_name);
@@ -298,6 +302,7 @@ std::string to_json(const StatusReport& report) {
     write_primary(json, report.primary);
     json.key("broker").begin_object();
     write_side(json, report.broker);
+    if (!report.broker.alarm.empty()) json.member("alarm", report.broker.alarm);
     json.end_object();
     write_replica(json, report.replica);
     json.key("topics").begin_array();

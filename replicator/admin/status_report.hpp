@@ -34,7 +34,9 @@ struct PrimaryStatus : SideStatus {
     std::optional<Relay> relay;
 };
 
-struct BrokerStatus : SideStatus {};
+struct BrokerStatus : SideStatus {
+    std::string alarm;  // that blocks publishers
+};
 
 struct ReplicaStatus : SideStatus {
     std::string expected_name;

@@ -21,6 +21,7 @@ void Worker::healthy(bool moved) {
     if (!said_.empty()) spdlog::info("apply: {}: works again", topic_);
     said_.clear();
     halted_.clear();
+    unsaid_.clear();
     backoff_.reset();
     context_.health.set("apply." + topic_, "");
 }
@@ -116,7 +117,10 @@ void Worker::stopped(const std::string& reason) {
             if (orders() != before) break;
         }
     } catch (const postgres::Error& e) {
-        spdlog::warn("apply: {}: cannot say in cqrs.position why it stopped: {}", topic_, e.what());
+        if (unsaid_ != e.what())
+            spdlog::warn("apply: {}: cannot say in cqrs.position why it stopped: {}", topic_,
+                         e.what());
+        unsaid_ = e.what();
         control_.wait(backoff_.next());
     }
 }

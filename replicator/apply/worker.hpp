@@ -38,6 +38,7 @@ class Worker {
     Backoff backoff_;
     std::string said_;    // the failure that was logged last
     std::string halted_;  // the Halt that was tried once more
+    std::string unsaid_;  // why the position could not be told of it
     std::atomic<bool> done_{false};
     std::thread thread_;
 };

@@ -389,6 +389,13 @@ void Connection::unbind_queue(const std::string& queue, const std::string& excha
     state_->check("unbinding queue " + queue);
 }
 
+void Connection::unbind_exchange(const std::string& destination, const std::string& source,
+                                 const std::string& key) {
+    amqp_exchange_unbind(state_->get(), channel, wire::bytes(destination), wire::bytes(source),
+                         wire::bytes(key), amqp_empty_table);
+    state_->check("unbinding exchange " + destination);
+}
+
 void Connection::delete_queue(const std::string& name) {
     amqp_queue_delete(state_->get(), channel, wire::bytes(name), false, false);
     state_->check("deleting queue " + name);

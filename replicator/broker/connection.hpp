@@ -105,6 +105,8 @@ class Connection {
     void bind_queue(const std::string& queue, const std::string& exchange, const std::string& key);
     void unbind_queue(const std::string& queue, const std::string& exchange,
                       const std::string& key);
+    void unbind_exchange(const std::string& destination, const std::string& source,
+                         const std::string& key);
     void delete_queue(const std::string& name);
     void purge_queue(const std::string& name);
 

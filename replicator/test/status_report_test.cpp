@@ -67,6 +67,14 @@ TEST(StatusReport, Problems) {
     EXPECT_NE(text.find("! topic parking is stopped: a gap"), std::string::npos) << text;
 }
 
+TEST(StatusReport, AnAlarmOfTheBrokerIsAProblem) {
+    auto report = sample();
+    report.broker.alarm = "low on disk";
+    EXPECT_NE(to_text(report).find("! broker: an alarm blocks publishers: low on disk"),
+              std::string::npos);
+    EXPECT_NE(to_json(report).find("\"alarm\":\"low on disk\""), std::string::npos);
+}
+
 TEST(StatusReport, UnreachableSidesAreShown) {
     StatusReport report;
     report.primary.asked = true;

@@ -54,11 +54,13 @@ class Verify {
         std::map<std::string, std::vector<Pair>> topics;
         {
             auto replica = Connection::open(settings_.replica_database_url, "cqrs verify");
-            for (Pair& pair : load_pairs(replica))
+            auto all = load_pairs(replica);
+            name_unknown(all);
+            for (Pair& pair : all)
                 if (wanted(pair)) topics[pair.topic].push_back(std::move(pair));
         }
-        if (topics.empty()) {
-            fmt::print(stderr, "verify: no such table is subscribed\n");
+        if (topics.empty() && settings_.tables.empty()) {
+            fmt::print(stderr, "verify: no table is subscribed\n");
             return 1;
         }
         for (auto& [topic, pairs] : topics) {
@@ -75,11 +77,25 @@ class Verify {
     }
 
   private:
+    static bool names(const std::string& name, const Pair& pair) {
+        return name == pair.prefix || name == pair.here || "public." + name == pair.here;
+    }
+
     bool wanted(const Pair& pair) const {
-        const auto& names = settings_.tables;
-        return names.empty() || std::any_of(names.begin(), names.end(), [&](const std::string& n) {
-                   return n == pair.prefix || n == pair.here || "public." + n == pair.here;
-               });
+        const auto& tables = settings_.tables;
+        return tables.empty() || std::any_of(tables.begin(), tables.end(),
+                                             [&](const auto& name) { return names(name, pair); });
+    }
+
+    // What is not compared is not equal.
+    void name_unknown(const std::vector<Pair>& pairs) {
+        for (const std::string& name : settings_.tables) {
+            if (std::any_of(pairs.begin(), pairs.end(),
+                            [&](const Pair& pair) { return names(name, pair); }))
+                continue;
+            equal_ = false;
+            fmt::print(stderr, "verify: {}: no such table is subscribed\n", name);
+        }
     }
 
     void compare_topic(const std::string& topic, std::vector<Pair>& pairs) {
