@@ -185,7 +185,7 @@ void read_broker(const Settings& settings, StatusReport& report) {
         broker::QueueOptions passive;
         passive.passive = true;
         for (auto& [name, topic] : report.topics) {
-            topic.queue.emplace();
+            topic.queue = TopicStatus::Queue{};
             try {
                 const auto info =
                     connection.declare_queue(broker::queue_name(settings.replica, name), passive);

@@ -55,7 +55,7 @@ void Session::write_early_messages() {
     if (!early_) {
         prepare_spool(Writer::Mode::set_wise);
         replica_->exec("BEGIN");
-        early_.emplace();
+        early_ = Early{};
         early_->next = *position_.sequence + 1;
         early_->lsn = spool_lsn_;
     }

@@ -45,7 +45,7 @@ std::string delete_one(const Table& table, const Key& key);
 std::string move_one(const Table& table, const Columns& present, const Columns& absent,
                      const Key& key);
 
-// UPDATE or DELETE of one row: an ERROR (22012) if it is none.
+// UPDATE or DELETE of one row: an ERROR (22P02) if it is none.
 std::string surely(const std::string& statement);
 
 }  // namespace cqrs::apply::sql

@@ -27,10 +27,9 @@ constexpr auto say_every = 5s;
 
 class Replay {
   public:
-    Replay(Connection& replica, const std::string& topic, apply::Handlers& handlers,
-           const apply::Position& position, const Rows& rows)
+    Replay(Connection& replica, apply::Handlers& handlers, const apply::Position& position,
+           const Rows& rows)
         : replica_(replica),
-          topic_(topic),
           handlers_(handlers),
           position_(position),
           rows_(rows),
@@ -138,7 +137,6 @@ class Replay {
     }
 
     Connection& replica_;
-    const std::string& topic_;
     apply::Handlers& handlers_;
     const apply::Position& position_;
     const Rows& rows_;
@@ -177,7 +175,7 @@ void check_reach(const Settings& settings, Connection& primary, const std::strin
 Replayed replay(const Settings& settings, Connection& replica, const std::string& topic,
                 apply::Handlers& handlers, const apply::Position& position, const Rows& rows,
                 const Stop& stop) {
-    Replay replay(replica, topic, handlers, position, rows);
+    Replay replay(replica, handlers, position, rows);
     if (*position.sequence == 0) {
         replay.check();
         return replay.report();
