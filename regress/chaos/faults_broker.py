@@ -104,14 +104,17 @@ def message_removed(run, topic):
     run.note(f"{len(taken)} message removed from {topic}, {'' if lost else 'not '}missed")
 
 
-@fault("messages duplicated", "apply", "broker", plan=topics)
+@fault("messages duplicated", "apply", "broker", loses="topic", plan=topics)
 def messages_duplicated(run, topic):
-    """Behind the others: an event that comes again, late."""
+    """Behind the others: events that come again, late.
+
+    The broker puts what is given back behind what the applier gave back before, so that they may
+    come late the first time, too: a gap, healed by a copy.
+    """
     with applier_away(run, topic) as channel:
         ready = channel.queue_declare(queue_of(topic), passive=True).method.message_count
         copies = []
         if ready:
-            # Looked at and given back: closing the channel keeps their order.
             look = channel.connection.channel()
             look.basic_qos(prefetch_count=min(5, ready))
             for method, properties, body in look.consume(queue_of(topic), inactivity_timeout=10):
@@ -122,7 +125,8 @@ def messages_duplicated(run, topic):
             look.close()
         for properties, body in copies:
             channel.basic_publish("", queue_of(topic), body, properties)
-    run.note(f"{len(copies)} messages of {topic} twice")
+    span = f", to {last_of(copies[-1][0])}" if copies else ""
+    run.note(f"{len(copies)} messages of {topic} twice{span}")
 
 
 @fault("messages reordered", "apply", "broker", loses="topic", plan=topics)

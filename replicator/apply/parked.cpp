@@ -2,6 +2,8 @@
 
 #include <event.hpp>  // the JSON writer of the extension, not the one beside this file
 
+#include "apply/errors.hpp"
+
 namespace cqrs::apply {
 
 using postgres::Connection;
@@ -116,14 +118,18 @@ std::size_t Parked::store(Connection& connection, const std::string& topic, std:
         const bool first = !h.sqlstate.empty();
         refused += first;
         try {
-            connection.query(
+            // What is refused waits only while its subscription, as it is at this moment, says so.
+            const auto stored = connection.query(
                 "INSERT INTO cqrs.parked (topic, epoch, sequence, prefix, key, event, sqlstate, "
-                "message, "
-                "attempts) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+                "message, attempts) SELECT $1, $2::bigint, $3::bigint, $4, $5::jsonb, $6::json, "
+                "$7::text, $8, $9::integer WHERE $7::text IS NULL OR EXISTS "
+                "(SELECT FROM cqrs.subscription WHERE prefix = $4 AND on_error = 'park')",
                 {topic, number, std::to_string(h.event->sequence), h.event->table->prefix,
                  park_key_json(*h.event->table, h.event->row), h.event->json,
                  first ? Param(h.sqlstate) : Param(), first ? Param(h.message) : Param(),
                  first ? "1" : "0"});
+            if (stored.affected() == 0)
+                throw Restart("the subscription of " + h.event->table->prefix + " was changed");
         } catch (const postgres::Error& e) {
             // The database's encoding lacks a character of the event: it cannot wait here.
             if (e.sqlstate() != "22P05") throw;

@@ -133,6 +133,9 @@ TEST(Dial, CanBeBrokenOffWhileItConnects) {
 }
 
 TEST(Dial, SaysThatTooManyFilesAreOpen) {
+    // UBSan opens a pipe for the first object that it sees of a class.
+    EXPECT_NE(complaint("amqp://127.0.0.1:1"), "");
+    EXPECT_THROW(postgres::Connection::open("host=127.0.0.1 port=1", "test"), postgres::Error);
     rlimit before = {};
     ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &before), 0);
     rlimit none = before;
