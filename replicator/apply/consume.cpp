@@ -17,7 +17,7 @@ constexpr auto suspicion_time = std::chrono::seconds(2);
 
 void Session::consume() {
     const BatchEnd batch_end{*this};
-    broker_->consume(queue_, context_.settings.prefetch);
+    start_consuming();
     if (spooling_) {
         const auto last = last_spooled(*replica_, topic_);
         if (last && !last->more) apply_spool();

@@ -15,11 +15,12 @@
 namespace cqrs::apply {
 
 Session::Session(Context& context, Control& control, const std::string& topic,
-                 std::function<void(bool)> healthy)
+                 broker::Silence& silence, std::function<void(bool)> healthy)
     : context_(context),
       control_(control),
       topic_(topic),
       queue_(broker::queue_name(context.settings.replica, topic)),
+      silence_(silence),
       healthy_(std::move(healthy)) {}
 
 Session::~Session() {
@@ -107,7 +108,10 @@ void Session::open_connection() {
 void Session::open_broker() {
     open_connection();
     broker_->declare_exchanges();
-    if (!position_.fresh()) find_queue();
+    if (!position_.fresh())
+        find_queue();
+    else
+        silence_.declared();
     broker::bind_replica_queue(*broker_, queue_, topic_);
 }
 
@@ -121,8 +125,35 @@ void Session::find_queue() {
         if (e.code() != 404) throw;
         spdlog::warn("apply: {}: queue {} is gone: declared anew", topic_, queue_);
         queue_was_gone_ = true;
+        silence_.declared();
         open_connection();  // the answer closed the channel
     }
+}
+
+void Session::start_consuming() {
+    try {
+        broker_->consume(queue_, context_.settings.prefetch);
+    } catch (const broker::NoAnswer&) {
+        if (!silence_.for_good()) throw;
+        give_up_queue();
+        broker_->consume(queue_, context_.settings.prefetch);
+    }
+}
+
+// What was in it is lost; a gap will show what that was.
+void Session::give_up_queue() {
+    const std::string silent = "queue " + queue_ + " is declared and has not answered for " +
+                               std::to_string(silence_.lasted().count()) +
+                               " s: the broker lost its log, or most of its members";
+    if (!context_.settings.auto_resync)
+        throw Halt(silent + ". Once that will not mend itself: rabbitmqctl delete_queue " + queue_ +
+                   ". It is then declared anew, and what was in it is missing.");
+    spdlog::warn("apply: {}: {}. It is deleted and declared anew", topic_, silent);
+    open_connection();
+    broker_->delete_queue(queue_);
+    broker::bind_replica_queue(*broker_, queue_, topic_);  // at once: what is published needs it
+    silence_.declared();
+    queue_was_gone_ = true;
 }
 
 void Session::close_broker() {

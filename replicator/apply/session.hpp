@@ -23,6 +23,7 @@
 #include "apply/position.hpp"
 #include "apply/spool.hpp"
 #include "apply/writer.hpp"
+#include "broker/silence.hpp"
 #include "wakeup.hpp"
 
 namespace cqrs::apply {
@@ -30,7 +31,8 @@ namespace cqrs::apply {
 class Session {
   public:
     // healthy(true): the topic moved. healthy(false): it is ready to.
-    Session(Context& context, Control& control, const std::string& topic,
+    // silence: of the topic's queue, which outlives a session.
+    Session(Context& context, Control& control, const std::string& topic, broker::Silence& silence,
             std::function<void(bool moved)> healthy);
     ~Session();
     Session(const Session&) = delete;
@@ -47,6 +49,8 @@ class Session {
     void open_connection();
     void open_broker();
     void find_queue();
+    void start_consuming();
+    void give_up_queue();
     void close_broker();
     void copy(const NeedCopy& need, bool initial);
     void doubt(const UnknownEpoch& e);
@@ -135,6 +139,7 @@ class Session {
     Control& control_;
     const std::string topic_;
     const std::string queue_;
+    broker::Silence& silence_;
     std::function<void(bool)> healthy_;
 
     std::optional<postgres::Connection> replica_;

@@ -58,7 +58,8 @@ void Worker::session() {
     std::string halt;
     control_.take_wake();
     try {
-        Session session(context_, control_, topic_, [this](bool moved) { healthy(moved); });
+        Session session(context_, control_, topic_, silence_,
+                        [this](bool moved) { healthy(moved); });
         session.run();
         return;
     } catch (const Halt& e) {

@@ -8,6 +8,7 @@
 
 #include "apply/context.hpp"
 #include "apply/position.hpp"
+#include "broker/silence.hpp"
 
 namespace cqrs::apply {
 
@@ -36,6 +37,7 @@ class Worker {
     const std::string topic_;
     Control control_;
     Backoff backoff_;
+    broker::Silence silence_;
     std::string said_;    // the failure that was logged last
     std::string halted_;  // the Halt that was tried once more
     std::string unsaid_;  // why the position could not be told of it

@@ -75,7 +75,9 @@ struct Connection::State {
 
     [[noreturn]] void socket_failed(const std::string& doing, int status) {
         usable = false;
-        throw Error(0, host + ": " + doing + ": " + amqp_error_string2(status));
+        const std::string what = host + ": " + doing + ": " + amqp_error_string2(status);
+        if (status == AMQP_STATUS_TIMEOUT) throw NoAnswer(what);
+        throw Error(0, what);
     }
 
     void reopen_channel() {

@@ -29,6 +29,13 @@ class Error : public std::runtime_error {
     int code_;
 };
 
+// The connection was well, and this one request got no answer in time: a queue that hangs, or a
+// broker that does. The connection is unusable.
+class NoAnswer : public Error {
+  public:
+    explicit NoAnswer(const std::string& message) : Error(0, message) {}
+};
+
 struct Timestamp {
     std::uint64_t seconds;  // since 1970
     bool operator==(const Timestamp&) const = default;

@@ -109,11 +109,16 @@ void Publisher::serve() {
 }
 
 void Publisher::connect() {
+    // Publishing to a queue that hangs holds up everything else.
+    if (!trouble_.empty() && (refused_ || witness_silence_.young())) {
+        ask_witness(settings_, witness_silence_);
+        refused_ = false;
+    }
     const Watchdog::Guard guard(watchdog_);
     connection_.emplace(broker::Connection::open(settings_.broker_url, settings_.broker_cacert,
                                                  "cqrs relay", 5s, breaker_));
     connection_->declare_exchanges();
-    has_witness_ = declare_witness(*connection_, settings_.slot);
+    has_witness_ = declare_witness(*connection_, settings_.slot, witness_silence_);
     witness_.reset();
     if (!has_witness_ && !std::exchange(told_of_witness_, true))
         spdlog::warn(
@@ -141,10 +146,11 @@ void Publisher::drain() {
 }
 
 void Publisher::handle(const broker::Confirm& confirm) {
-    if (!ledger_.confirm(confirm.tag, confirm.multiple, confirm.ack))
-        throw broker::Error(0, connection_->host() +
-                                   ": the broker refused a message (nack): a queue with "
-                                   "x-overflow reject-publish is full, or failed");
+    if (ledger_.confirm(confirm.tag, confirm.multiple, confirm.ack)) return;
+    refused_ = true;
+    throw broker::Error(0, connection_->host() +
+                               ": the broker refused a message (nack): a queue with "
+                               "x-overflow reject-publish is full, or failed");
 }
 
 void Publisher::recovered() {

@@ -12,6 +12,7 @@
 #include "admin/health.hpp"
 #include "admin/metrics.hpp"
 #include "broker/connection.hpp"
+#include "broker/silence.hpp"
 #include "config.hpp"
 #include "relay/handoff.hpp"
 #include "relay/histories.hpp"
@@ -68,6 +69,8 @@ class Publisher {
     std::string trouble_;  // the last failure logged; empty: confirms flow
     bool has_witness_ = false;
     bool told_of_witness_ = false;
+    bool refused_ = false;  // the broker nacked: the witness may be what is broken
+    broker::Silence witness_silence_;
     std::optional<Checkpoint> witness_;  // the last one left with the broker on this connection
     Clock::time_point witness_at_{};
     std::set<std::string> unrouted_;  // topics whose last message nobody wanted

@@ -46,7 +46,6 @@ class Source {
     Acquired try_acquire(postgres::Connection& sql, Stream& stream);
     void decide(const std::optional<RelayState>& row, const SlotState& slot, bool slot_is_new,
                 const std::optional<Witness>& witness, Lsn flushed);
-    std::optional<Witness> ask_broker();
     bool create_slot(postgres::Connection& sql, Stream& stream);
     std::string stream_options() const;
 
@@ -88,6 +87,7 @@ class Source {
     RelayState state_;  // as committed on the primary, owned by us
     SessionPtr session_;
     Recall recall_;
+    broker::Silence witness_silence_;
     Retention retention_;
     bool may_tell_histories_ = false;  // whether the role may write cqrs.retention_state
     std::string heartbeat_token_;

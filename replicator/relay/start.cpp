@@ -162,7 +162,8 @@ Source::Acquired Source::try_acquire(postgres::Connection& sql, Stream& stream) 
         if (!slot) return Acquired::again;
     }
     if (slot->confirmed == 0) return Acquired::busy;  // being created
-    const auto witness = row ? ask_broker() : std::nullopt;
+    // Without the broker nothing can be published anyway, so there is no hurry.
+    const auto witness = row ? ask_witness(settings_, witness_silence_) : std::nullopt;
     const Lsn flushed =
         postgres::parse_lsn(sql.exec("SELECT pg_current_wal_flush_lsn()").get(0, 0));
     decide(row, *slot, slot_is_new, witness, flushed);
@@ -180,13 +181,6 @@ Source::Acquired Source::try_acquire(postgres::Connection& sql, Stream& stream) 
         throw Error(Remedy::retry, "", "another relay was active in between; starting again");
     contradiction_.clear();
     return Acquired::yes;
-}
-
-// Without the broker nothing can be published anyway, so there is no hurry.
-std::optional<Witness> Source::ask_broker() {
-    auto connection = broker::Connection::open(settings_.broker_url, settings_.broker_cacert,
-                                               "cqrs relay start", 3s);
-    return read_witness(connection, settings_.slot);
 }
 
 void Source::decide(const std::optional<RelayState>& row, const SlotState& slot, bool slot_is_new,

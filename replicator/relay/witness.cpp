@@ -2,9 +2,11 @@
 
 #include <fmt/format.h>
 #include <simdjson.h>
+#include <spdlog/spdlog.h>
 
 #include "admin/json.hpp"
 #include "broker/names.hpp"
+#include "broker/replica_queue.hpp"
 #include "relay/wire.hpp"
 
 namespace cqrs::relay {
@@ -52,7 +54,8 @@ std::optional<Witness> parse_witness(std::string_view text) {
     }
 }
 
-bool declare_witness(broker::Connection& connection, const std::string& slot) {
+bool declare_witness(broker::Connection& connection, const std::string& slot,
+                     broker::Silence& silence) {
     const std::string queue = broker::witness_queue_name(slot);
     broker::QueueOptions options;
     // The last one stays; who looks at it gives it back, however often.
@@ -60,6 +63,7 @@ bool declare_witness(broker::Connection& connection, const std::string& slot) {
                          {"x-max-length", std::int64_t{1}},
                          {"x-delivery-limit", std::int64_t{2147483647}}};
     try {
+        if (!broker::look_at_queue(connection, queue)) silence.declared();
         connection.declare_queue(queue, options);
         connection.bind_queue(queue, broker::heartbeat_exchange, broker::witness_key(slot));
         return true;
@@ -77,6 +81,28 @@ std::optional<Witness> read_witness(broker::Connection& connection, const std::s
         if (e.code() != not_found && e.code() != access_refused) throw;
         return std::nullopt;
     }
+}
+
+std::optional<Witness> ask_witness(const Settings& settings, broker::Silence& silence) {
+    const auto connect = [&settings](std::chrono::seconds timeout) {
+        return broker::Connection::open(settings.broker_url, settings.broker_cacert,
+                                        "cqrs relay start", timeout);
+    };
+    try {
+        auto connection = connect(std::chrono::seconds(3));
+        return read_witness(connection, settings.slot);
+    } catch (const broker::NoAnswer&) {
+        if (!silence.for_good()) throw;
+    }
+    const std::string queue = broker::witness_queue_name(settings.slot);
+    spdlog::warn(
+        "relay: queue {} is declared and has not answered for {} s: the broker lost its log, or "
+        "most of its members. It is deleted and declared anew",
+        queue, silence.lasted().count());
+    auto connection = connect(std::chrono::seconds(10));
+    connection.delete_queue(queue);
+    declare_witness(connection, settings.slot, silence);
+    return std::nullopt;
 }
 
 std::string contradicted(const RelayState& row, const std::string& source, const Witness& witness,

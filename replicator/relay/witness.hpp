@@ -9,6 +9,8 @@
 #include <string_view>
 
 #include "broker/connection.hpp"
+#include "broker/silence.hpp"
+#include "config.hpp"
 #include "relay/state.hpp"
 #include "relay/types.hpp"
 
@@ -26,9 +28,13 @@ std::optional<Witness> parse_witness(std::string_view json);  // nullopt: it is 
 
 // The queue of the slot, bound. False: the broker's user may not (README, "Rights"); the relay
 // works without it. Throws broker::Error.
-bool declare_witness(broker::Connection& connection, const std::string& slot);
+bool declare_witness(broker::Connection& connection, const std::string& slot,
+                     broker::Silence& silence);
 // nullopt: none was left. The message stays where it is.
 std::optional<Witness> read_witness(broker::Connection& connection, const std::string& slot);
+// Over a connection of its own. A queue that is silent for good is declared anew, and no witness
+// any more: publishing to it would fail for ever.
+std::optional<Witness> ask_witness(const Settings& settings, broker::Silence& silence);
 
 // Why relay_state cannot be what the witness saw, or later; empty: it can. flushed: the end of the
 // primary's WAL. A witness of another source says nothing. Pure.
