@@ -1,4 +1,4 @@
-// rabbitmq-c, RAII: the only place that touches amqp_connection_state_t. One channel (1) per
+// rabbitmq-c, RAII: the only place that owns an amqp_connection_state_t. One channel (1) per
 // connection, one thread per connection; only a Breaker may be used from another thread.
 #pragma once
 

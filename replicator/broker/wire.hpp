@@ -1,4 +1,5 @@
-// Between our types and rabbitmq-c's tables, bytes and properties. Included by connection.cpp only.
+// Between our types and rabbitmq-c's tables, bytes and properties. For connection.cpp and
+// login.cpp.
 #pragma once
 
 #if __has_include(<rabbitmq-c/amqp.h>)

@@ -8,28 +8,14 @@
 #include <charconv>
 #include <cstdio>
 #include <future>
-#include <regex>
 #include <system_error>
 #include <thread>
 
-#include "open_files.hpp"
+#include "postgres/failure.hpp"
 
 namespace cqrs::postgres {
 
 namespace {
-
-std::string text(const char* s) {
-    return s ? std::string(s) : std::string();
-}
-
-// libpq ends its messages with a newline and may append several lines.
-std::string one_line(const char* message) {
-    std::string out = text(message);
-    while (!out.empty() && (out.back() == '\n' || out.back() == ' ')) out.pop_back();
-    for (char& c : out)
-        if (c == '\n' || c == '\t') c = ' ';
-    return out;
-}
 
 // PGconn's parameters take C strings: a value with a NUL byte would be cut silently.
 class Values {
@@ -52,28 +38,6 @@ class Values {
     std::vector<std::string> strings_;
     std::vector<const char*> pointers_;
 };
-
-Error stopping() {
-    return {Remedy::retry, "57014", "interrupted: the program is stopping"};
-}
-
-[[noreturn]] void no_connection(PGconn* c, const std::string& what) {
-    const std::string reason = one_line(c ? PQerrorMessage(c) : "out of memory");
-    throw Error(Remedy::retry, "", what + reason, "", about_open_files(reason));
-}
-
-// libpq keeps no result of an attempt to connect: with verbose messages the SQLSTATE stands in the
-// text, "FATAL:  28P01: ...", and the server's line of code below it.
-[[noreturn]] void no_login(PGconn* c) {
-    static const std::regex code(":  ([0-9A-Z]{5}): "), place("\n[^\n]*\\.c:[0-9]+(?=\n|$)");
-    std::string message = std::regex_replace(text(PQerrorMessage(c)), place, "");
-    std::string sqlstate = PQconnectionNeedsPassword(c) != 0 ? "28P01" : "";
-    // Several hosts: the last one decided.
-    for (std::sregex_iterator m(message.begin(), message.end(), code), end; m != end; ++m)
-        sqlstate = m->str(1);
-    message = std::regex_replace(message, code, ":  ");
-    throw Error(Remedy::retry, sqlstate, one_line(message.c_str()), "", about_open_files(message));
-}
 
 // PQconnectPoll until it is through or the deadline has passed.
 void finish_connecting(PGconn* c, std::chrono::milliseconds timeout, const Stop* stop) {
@@ -186,20 +150,6 @@ Connection Connection::open(const std::string& conninfo, const std::string& appl
     connection.stop_ = nullptr;
     return connection;
 }
-
-namespace {
-// What the server said, as an Error. connected: whether the connection survived it.
-Error from_result(const PGresult* result, bool connected) {
-    const auto field = [&](int code) { return PQresultErrorField(result, code); };
-    const std::string sqlstate = text(field(PG_DIAG_SQLSTATE));
-    const char* primary = field(PG_DIAG_MESSAGE_PRIMARY);
-    return Error(connected ? classify(sqlstate) : Remedy::retry, sqlstate,
-                 one_line(primary ? primary : PQresultErrorMessage(result)),
-                 text(field(PG_DIAG_MESSAGE_DETAIL)), text(field(PG_DIAG_MESSAGE_HINT)))
-        .where(field(PG_DIAG_TABLE_NAME), field(PG_DIAG_COLUMN_NAME),
-               field(PG_DIAG_CONSTRAINT_NAME), field(PG_DIAG_CONTEXT));
-}
-}  // namespace
 
 Result Connection::check(Result result) const {
     const PGresult* raw = result.raw();
@@ -361,57 +311,6 @@ WalEnd Connection::commit_and_look() {
 
 WalEnd Connection::wal_end() {
     return wal_end_of(exec(wal_end_sql));
-}
-
-void Connection::copy_begin(const std::string& sql) {
-    const Result result = exec(sql);
-    if (PQresultStatus(result.raw()) != PGRES_COPY_IN)
-        throw Error(Remedy::stop, "08P01", "the server did not begin a COPY FROM STDIN");
-}
-
-void Connection::copy_put(std::string_view data) {
-    // An ERROR of the server shows at copy_end(); here only a broken connection does.
-    constexpr std::size_t chunk = std::size_t{1} << 20;  // PQputCopyData takes an int
-    while (!data.empty()) {
-        const std::string_view part = data.substr(0, chunk);
-        if (PQputCopyData(connection_.get(), part.data(), static_cast<int>(part.size())) != 1)
-            no_connection(connection_.get(), "COPY: ");
-        data.remove_prefix(part.size());
-    }
-}
-
-std::int64_t Connection::copy_end() {
-    if (PQputCopyEnd(connection_.get(), nullptr) != 1) no_connection(connection_.get(), "COPY: ");
-    PGresult* first = PQgetResult(connection_.get());
-    // Drained before it is checked: the connection stays usable after an ERROR.
-    while (PGresult* rest = PQgetResult(connection_.get())) PQclear(rest);
-    return check(first).affected();
-}
-
-void Connection::copy_abort(const std::string& reason) {
-    if (PQputCopyEnd(connection_.get(), reason.c_str()) != 1) return;
-    while (PGresult* rest = PQgetResult(connection_.get())) PQclear(rest);
-}
-
-void Connection::copy_out_begin(const std::string& sql) {
-    const Result result = exec(sql);
-    if (PQresultStatus(result.raw()) != PGRES_COPY_OUT)
-        throw Error(Remedy::stop, "08P01", "the server did not begin a COPY TO STDOUT");
-}
-
-bool Connection::copy_out_next(std::string_view& row) {
-    char* data = nullptr;
-    const int size = PQgetCopyData(connection_.get(), &data, 0);
-    copy_row_.reset(data);
-    if (size > 0) {
-        row = {data, static_cast<std::size_t>(size)};
-        return true;
-    }
-    if (size < -1) no_connection(connection_.get(), "COPY: ");
-    PGresult* first = PQgetResult(connection_.get());
-    while (PGresult* rest = PQgetResult(connection_.get())) PQclear(rest);
-    check(first);
-    return false;
 }
 
 bool Connection::notification(std::string& channel, std::string& payload) {

@@ -3,6 +3,7 @@
 #include <iterator>
 
 #include "postgres/connection.hpp"
+#include "postgres/failure.hpp"
 
 namespace cqrs::postgres {
 
@@ -55,8 +56,7 @@ std::vector<Result> Connection::pipeline(const std::vector<Step>& steps) {
     well = well && ok() && PQexitPipelineMode(c) == 1;
     try {
         for (Result& each : results) each = check(std::move(each));
-        if (!well || results.size() != steps.size())
-            throw Error(Remedy::retry, "", PQerrorMessage(c));
+        if (!well || results.size() != steps.size()) no_connection(c, "");
     } catch (const Error& e) {
         commit_failed(e);
     }
