@@ -1,6 +1,7 @@
 // cqrs-replicator: settings, signals, admin HTTP, then the command.
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <poll.h>
 #include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
 #include <sys/time.h>
@@ -44,16 +45,24 @@ constexpr itimerval orderly_time = {{}, {.tv_sec = 0, .tv_usec = 900'000}};
 // What that end means: 0 where running until a signal is the task, 1 where a task is not done.
 volatile std::sig_atomic_t status_without_server = 0;
 
-// The first signal asks for an orderly end, the second ends at once.
+// The first signal asks for an orderly end, the second ends at once; but a terminal that goes away
+// often says so twice.
 extern "C" void on_signal(int signal) {
-    if (signals_seen.fetch_add(1) > 0) _exit(128 + signal);
+    if (signals_seen.fetch_add(1) > 0) {
+        if (signal == SIGHUP) return;
+        _exit(128 + signal);
+    }
     stop_of_signals->request();
     setitimer(ITIMER_REAL, &orderly_time, nullptr);  // nothing but a system call
 }
 
 extern "C" void on_alarm(int) {
     constexpr char text[] = "cqrs-replicator: a server does not answer; ended without it\n";
-    [[maybe_unused]] const auto ignored = write(STDERR_FILENO, text, sizeof text - 1);
+    // Nobody may be reading: a full pipe is why it hangs then.
+    pollfd room = {STDERR_FILENO, POLLOUT, 0};
+    if (poll(&room, 1, 0) == 1) {
+        [[maybe_unused]] const auto ignored = write(STDERR_FILENO, text, sizeof text - 1);
+    }
     _exit(status_without_server);
 }
 
@@ -61,6 +70,8 @@ void install_signals(cqrs::Stop& stop) {
     stop_of_signals = &stop;
     struct sigaction action = {};
     action.sa_handler = on_signal;
+    action.sa_flags =
+        SA_RESTART;  // a write to a full pipe goes on; what polls wakes up all the same
     sigemptyset(&action.sa_mask);
     sigaction(SIGTERM, &action, nullptr);
     sigaction(SIGINT, &action, nullptr);

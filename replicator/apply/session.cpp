@@ -108,26 +108,17 @@ void Session::open_connection() {
 void Session::open_broker() {
     open_connection();
     broker_->declare_exchanges();
-    if (!position_.fresh())
-        find_queue();
-    else
-        silence_.declared();
+    find_queue();
     broker::bind_replica_queue(*broker_, queue_, topic_);
 }
 
 // A queue that was deleted took events along: a gap will show it, this gives it its name.
 void Session::find_queue() {
-    broker::QueueOptions look;
-    look.passive = true;
-    try {
-        broker_->declare_queue(queue_, look);
-    } catch (const broker::Error& e) {
-        if (e.code() != 404) throw;
-        spdlog::warn("apply: {}: queue {} is gone: declared anew", topic_, queue_);
-        queue_was_gone_ = true;
-        silence_.declared();
-        open_connection();  // the answer closed the channel
-    }
+    if (broker::look_at_queue(*broker_, queue_)) return;
+    silence_.declared();
+    if (position_.fresh()) return;
+    spdlog::warn("apply: {}: queue {} is gone: declared anew", topic_, queue_);
+    queue_was_gone_ = true;
 }
 
 void Session::start_consuming() {
@@ -138,15 +129,16 @@ void Session::start_consuming() {
         give_up_queue();
         broker_->consume(queue_, context_.settings.prefetch);
     }
+    silence_.answered();
 }
 
 // What was in it is lost; a gap will show what that was.
 void Session::give_up_queue() {
-    const std::string silent = "queue " + queue_ + " is declared and has not answered for " +
-                               std::to_string(silence_.lasted().count()) +
-                               " s: the broker lost its log, or most of its members";
+    const std::string silent = "queue " + queue_ +
+                               " is declared and does not answer: the broker lost its log, or most "
+                               "of its members";
     if (!context_.settings.auto_resync)
-        throw Halt(silent + ". Once that will not mend itself: rabbitmqctl delete_queue " + queue_ +
+        throw Halt(silent + ". If that does not mend itself: rabbitmqctl delete_queue " + queue_ +
                    ". It is then declared anew, and what was in it is missing.");
     spdlog::warn("apply: {}: {}. It is deleted and declared anew", topic_, silent);
     open_connection();

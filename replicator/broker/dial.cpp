@@ -85,8 +85,8 @@ const char* what_to_check(int reason) {
 }  // namespace
 
 int dial(const Address& address, milliseconds timeout, Breaker& breaker) {
+    const auto list = resolve(address);  // has a time limit of its own, in resolv.conf
     const auto deadline = Clock::now() + timeout;
-    const auto list = resolve(address);
     int left = 0, reason = 0;
     for (const addrinfo* a = list.get(); a; a = a->ai_next) ++left;
     // An address that nobody answers at leaves time for the others.

@@ -17,32 +17,34 @@ class Silence {
     // It was declared now, with nothing in it.
     void declared(Clock::time_point now = Clock::now()) noexcept {
         declared_ = now;
+        answered();
+    }
+    void answered() noexcept {
         last_.reset();
+        given_up_ = false;
     }
 
-    // It did not answer, on a connection that answers (NoAnswer). True: it never will. A queue that
-    // has lost the majority of its members for a while looks the same, hence the patience with one
-    // that is not new. What comes in between without an answer from anybody is a broker that hangs.
+    // It did not answer, on a connection that answers (NoAnswer). True: it never will, as far as
+    // one can tell. A queue that has lost the majority of its members for a while looks the same,
+    // hence the patience with one that is not new; a broker that hangs gives no such answers in
+    // between.
     bool for_good(Clock::time_point now = Clock::now()) noexcept {
         const bool again = last_ && now - *last_ < together;
         if (!again) since_ = now;
         last_ = now;
-        if (young(now)) return again;
-        return now - since_ >= patience;
+        if (young(now) ? again : now - since_ >= patience) given_up_ = true;
+        return given_up_;
     }
 
     bool young(Clock::time_point now = Clock::now()) const noexcept {
         return declared_ && now - *declared_ < youth;
     }
 
-    std::chrono::seconds lasted() const noexcept {
-        return std::chrono::duration_cast<std::chrono::seconds>(last_.value_or(since_) - since_);
-    }
-
   private:
-    static constexpr std::chrono::seconds together{30}, patience{60}, youth{120};
+    static constexpr std::chrono::seconds together{60}, patience{60}, youth{120};
     Clock::time_point since_{};
     std::optional<Clock::time_point> declared_, last_;
+    bool given_up_ = false;
 };
 
 }  // namespace cqrs::broker

@@ -90,15 +90,17 @@ std::optional<Witness> ask_witness(const Settings& settings, broker::Silence& si
     };
     try {
         auto connection = connect(std::chrono::seconds(3));
-        return read_witness(connection, settings.slot);
+        auto witness = read_witness(connection, settings.slot);
+        silence.answered();
+        return witness;
     } catch (const broker::NoAnswer&) {
         if (!silence.for_good()) throw;
     }
     const std::string queue = broker::witness_queue_name(settings.slot);
     spdlog::warn(
-        "relay: queue {} is declared and has not answered for {} s: the broker lost its log, or "
-        "most of its members. It is deleted and declared anew",
-        queue, silence.lasted().count());
+        "relay: queue {} is declared and does not answer: the broker lost its log, or most of its "
+        "members. It is deleted and declared anew",
+        queue);
     auto connection = connect(std::chrono::seconds(10));
     connection.delete_queue(queue);
     declare_witness(connection, settings.slot, silence);

@@ -13,15 +13,23 @@ TEST(Silence, AnOldQueueIsGivenUpAfterAMinute) {
     Silence silence;
     for (auto t = 0s; t < 60s; t += 10s) EXPECT_FALSE(silence.for_good(start + t)) << t.count();
     EXPECT_TRUE(silence.for_good(start + 60s));
-    EXPECT_EQ(silence.lasted(), 60s);
 }
 
-TEST(Silence, ABrokerThatHangsInBetweenBeginsItAnew) {
+TEST(Silence, NoWordForLongBeginsItAnew) {
     Silence silence;
     EXPECT_FALSE(silence.for_good(start));
-    EXPECT_FALSE(silence.for_good(start + 31s));
     EXPECT_FALSE(silence.for_good(start + 60s));
-    EXPECT_EQ(silence.lasted(), 29s);
+    EXPECT_FALSE(silence.for_good(start + 119s));
+    EXPECT_TRUE(silence.for_good(start + 120s));
+}
+
+TEST(Silence, AnAnswerEndsIt) {
+    Silence silence;
+    EXPECT_FALSE(silence.for_good(start));
+    EXPECT_FALSE(silence.for_good(start + 50s));
+    silence.answered();
+    EXPECT_FALSE(silence.for_good(start + 60s));
+    EXPECT_FALSE(silence.for_good(start + 110s));
 }
 
 TEST(Silence, ANewQueueIsGivenUpTheSecondTime) {
@@ -31,12 +39,12 @@ TEST(Silence, ANewQueueIsGivenUpTheSecondTime) {
     EXPECT_TRUE(silence.for_good(start + 30s));
 }
 
-TEST(Silence, ANewQueueAfterABrokerThatHungIsNotGivenUpAtOnce) {
+TEST(Silence, ANewQueueThatAnsweredMeanwhileIsNot) {
     Silence silence;
     silence.declared(start);
     EXPECT_FALSE(silence.for_good(start + 15s));
-    EXPECT_FALSE(silence.for_good(start + 50s));
-    EXPECT_TRUE(silence.for_good(start + 60s));
+    silence.answered();
+    EXPECT_FALSE(silence.for_good(start + 30s));
 }
 
 TEST(Silence, AQueueIsNewForTwoMinutes) {
@@ -49,11 +57,14 @@ TEST(Silence, AQueueIsNewForTwoMinutes) {
     EXPECT_FALSE(silence.for_good(start + 140s));
 }
 
-TEST(Silence, DeclaredAnewItsSilenceBeginsAnew) {
+TEST(Silence, WhatIsGivenUpStaysSoUntilItIsDeclaredAnew) {
     Silence silence;
-    EXPECT_FALSE(silence.for_good(start));
-    silence.declared(start + 10s);
-    EXPECT_FALSE(silence.for_good(start + 20s));
+    silence.declared(start);
+    EXPECT_FALSE(silence.for_good(start + 1s));
+    EXPECT_TRUE(silence.for_good(start + 2s));
+    EXPECT_TRUE(silence.for_good(start + 1000s));
+    silence.declared(start + 1001s);
+    EXPECT_FALSE(silence.for_good(start + 1002s));
 }
 
 }  // namespace
