@@ -85,5 +85,17 @@ like($apply->log, qr/COMMIT: /, 'the COMMIT was in doubt');
 is(on_replica('SELECT string_agg(name, $$, $$ ORDER BY name) FROM written'), 'after, in doubt, lost', 'each is written once');
 is(on_replica('SELECT count(*) FROM cqrs.incidents'), '0', 'nothing had to be copied anew');
 
+# A type that is changed on the replica: what was prepared before would read a value as what was there.
+$_->[0]->safe_psql('postgres', "CREATE TABLE stamp (id int PRIMARY KEY, at $_->[1])") foreach [ $primary, 'timestamp' ], [ $replica, 'date' ];
+on_primary(q{SELECT cqrs.publish('stamp', 'shop.stamp')});
+on_replica(q{SELECT cqrs.subscribe('shop.stamp', 'stamp')});
+ok($cqrs->wait_live('r1', 'shop.stamp'), 'stamp is live');
+on_primary(q{INSERT INTO stamp VALUES (1, '2026-01-01 12:34:56')});
+ok(Cqrs::wait_until('it arrives', sub { return on_replica('SELECT count(*) FROM stamp') eq '1' }), 'a row by a prepared statement');
+on_replica('ALTER TABLE stamp ALTER at TYPE timestamp');
+on_primary(q{INSERT INTO stamp VALUES (2, '2026-01-01 12:34:56')});
+ok(Cqrs::wait_until('it arrives', sub { return on_replica('SELECT count(*) FROM stamp') eq '2' }), 'and one after the ALTER');
+is(on_replica('SELECT at FROM stamp WHERE id = 2'), '2026-01-01 12:34:56', 'is what it was');
+
 $cqrs->finish;
 done_testing;

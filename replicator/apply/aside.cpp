@@ -74,26 +74,36 @@ void Session::store_parked() {
         .Increment(static_cast<double>(refused));
 }
 
-// What cqrs.retry_parked() asked for: key by key, its events in order, in one transaction.
+// What cqrs.retry_parked() asked for: key by key, its events in order, in one transaction; with
+// those of the keys that changes of key tie to it.
 void Session::retry_parked() {
     for (const Table& table : tables_) {
         if (!table.park) continue;
         const auto keys = replica_->query(
-            "SELECT key, json_agg(event ORDER BY epoch, sequence), count(*), max(epoch), "
-            "(array_agg(sequence ORDER BY epoch DESC, sequence DESC))[1] FROM cqrs.parked WHERE "
-            "prefix = $1 GROUP BY key HAVING bool_or(retry) ORDER BY min(epoch), min(sequence)",
+            "SELECT key FROM cqrs.parked WHERE prefix = $1 AND retry GROUP BY key ORDER BY "
+            "min(epoch), min(sequence)",
             {table.prefix});
         for (int i = 0; i < keys.rows() && !control_.stop.requested(); ++i) {
+            const auto tied = replica_->query(
+                "WITH RECURSIVE tied(key) AS (SELECT $2::jsonb UNION SELECT k FROM tied JOIN "
+                "cqrs.parked AS p ON p.prefix = $1 AND (p.key = tied.key OR p.old_key = tied.key) "
+                "CROSS JOIN unnest(ARRAY[p.key, p.old_key]) AS k WHERE k IS NOT NULL) "
+                "SELECT array_agg(DISTINCT key), json_agg(event ORDER BY epoch, sequence), "
+                "count(*) FROM cqrs.parked WHERE prefix = $1 AND key IN (SELECT key FROM tied) "
+                "HAVING bool_or(retry)",
+                {table.prefix, keys.get(i, 0)});
+            if (tied.rows() == 0) continue;  // went along with an earlier one
             Message message;
-            message.body = keys.get(i, 1);
+            message.body = tied.get(0, 1);
             message.head.sequence = 1;
-            message.head.count = keys.get_int(i, 2);
-            retry_key(table, keys.get(i, 0), message);
+            message.head.count = tied.get_int(0, 2);
+            retry_keys(table, tied.get(0, 0), message);
         }
     }
 }
 
-void Session::retry_key(const Table& table, std::string_view key, Message& message) {
+// keys: a jsonb[].
+void Session::retry_keys(const Table& table, std::string_view keys, Message& message) {
     std::string sqlstate, reason;
     try {
         decoder_->decode(message, 1);
@@ -102,12 +112,12 @@ void Session::retry_key(const Table& table, std::string_view key, Message& messa
             if (e.table) events.push_back(&e);  // what a later copy holds is done
         replica_->exec("BEGIN");
         for (const Event* e : events) writer_->write({&e, 1}, Writer::Mode::one_by_one);
-        replica_->query("DELETE FROM cqrs.parked WHERE prefix = $1 AND key = $2",
-                        {table.prefix, key});
+        replica_->query("DELETE FROM cqrs.parked WHERE prefix = $1 AND key = ANY ($2::jsonb[])",
+                        {table.prefix, keys});
         replica_->commit();
         count_conflicts(writer_->end_transaction());
         spdlog::info("apply: {}: applied {} parked events of {} {}", topic_, events.size(),
-                     table.prefix, key);
+                     table.prefix, keys);
         return;
     } catch (const WriteError& e) {
         sqlstate = e.cause.sqlstate();
@@ -115,6 +125,8 @@ void Session::retry_key(const Table& table, std::string_view key, Message& messa
     } catch (const TryNext& e) {
         reason = e.what();
     } catch (const Halt& e) {
+        reason = e.what();
+    } catch (const NeedCopy& e) {  // for rows that wait: not at the cost of all that do not
         reason = e.what();
     } catch (const Refused& e) {
         reason = e.what();
@@ -126,8 +138,8 @@ void Session::retry_key(const Table& table, std::string_view key, Message& messa
         "UPDATE cqrs.parked SET retry = false, attempts = attempts + (sqlstate IS NOT NULL)::int, "
         "last_at = clock_timestamp(), message = CASE WHEN sqlstate IS NULL THEN message ELSE $3 "
         "END, sqlstate = CASE WHEN sqlstate IS NOT NULL THEN coalesce($4, sqlstate) END "
-        "WHERE prefix = $1 AND key = $2",
-        {table.prefix, key, reason, sqlstate.empty() ? postgres::Param() : sqlstate});
+        "WHERE prefix = $1 AND key = ANY ($2::jsonb[])",
+        {table.prefix, keys, reason, sqlstate.empty() ? postgres::Param() : sqlstate});
 }
 
 }  // namespace cqrs::apply

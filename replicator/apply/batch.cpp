@@ -220,7 +220,9 @@ void Session::write_ladder(std::span<const Event* const> events, const Boundary&
             if (last) throw Halt(why.empty() ? e.what() : why);
             spdlog::debug("apply: {}: {}", topic_, e.what());
         } catch (const WriteError& e) {
-            if (!first) first.emplace(e);
+            // A unique value in the way may only be what another refusal left there.
+            if (!first || (first->cause.sqlstate() == "23505" && e.cause.sqlstate() != "23505"))
+                first.emplace(e);
             // Only a unique value that is in the way can fare better in another way.
             if (last || e.cause.sqlstate() != "23505") {
                 replica_->exec("ROLLBACK");

@@ -2,6 +2,8 @@
 
 #include <event.hpp>  // the JSON writer of the extension, not the one beside this file
 
+#include <optional>
+
 #include "apply/errors.hpp"
 
 namespace cqrs::apply {
@@ -31,6 +33,13 @@ std::string table_part(const Table& table) {
     return key;
 }
 
+// nullopt: the event leaves the key as it was.
+std::optional<std::string> old_key_json(const Event& event) {
+    const std::string before = park_key(event, event.old);
+    if (before.empty() || before == park_key(event, event.row)) return std::nullopt;
+    return park_key_json(*event.table, event.old);
+}
+
 }  // namespace
 
 std::string park_key(const Event& event, const Field* row) {
@@ -58,9 +67,11 @@ void Parked::load(Connection& connection, const std::vector<Table>& tables) {
         if (!table.park) continue;
         std::string columns;
         for (std::uint32_t c : table.primary().columns)
-            columns += ", key ->> " + postgres::quote_literal(table.columns[c].name);
+            columns += ", k ->> " + postgres::quote_literal(table.columns[c].name);
         const auto rows = connection.query(
-            "SELECT DISTINCT prefix" + columns + " FROM cqrs.parked WHERE prefix = $1",
+            "SELECT DISTINCT prefix" + columns +
+                " FROM cqrs.parked, unnest(ARRAY[key, old_key]) AS k WHERE prefix = $1 AND k IS "
+                "NOT NULL",
             {table.prefix});
         for (int i = 0; i < rows.rows(); ++i) {
             std::string key = table_part(table);
@@ -90,8 +101,9 @@ bool Parked::takes(const Event& event) {
     const std::string now = park_key(event, event.row);
     const std::string before = park_key(event, event.old);
     if (!working_.contains(now) && (before.empty() || !working_.contains(before))) return false;
-    // A change of key takes the new key along.
+    // A change of key ties both: what comes of either is behind it.
     working_.insert(now);
+    if (!before.empty()) working_.insert(before);
     held_.push_back({&event, {}, {}});
     return true;
 }
@@ -117,17 +129,18 @@ std::size_t Parked::store(Connection& connection, const std::string& topic, std:
     for (const Held& h : held_) {
         const bool first = !h.sqlstate.empty();
         refused += first;
+        const auto old_key = old_key_json(*h.event);
         try {
             // What is refused waits only while its subscription, as it is at this moment, says so.
             const auto stored = connection.query(
                 "INSERT INTO cqrs.parked (topic, epoch, sequence, prefix, key, event, sqlstate, "
-                "message, attempts) SELECT $1, $2::bigint, $3::bigint, $4, $5::jsonb, $6::json, "
-                "$7::text, $8, $9::integer WHERE $7::text IS NULL OR EXISTS "
+                "message, attempts, old_key) SELECT $1, $2::bigint, $3::bigint, $4, $5::jsonb, "
+                "$6::json, $7::text, $8, $9::integer, $10::jsonb WHERE $7::text IS NULL OR EXISTS "
                 "(SELECT FROM cqrs.subscription WHERE prefix = $4 AND on_error = 'park')",
                 {topic, number, std::to_string(h.event->sequence), h.event->table->prefix,
                  park_key_json(*h.event->table, h.event->row), h.event->json,
                  first ? Param(h.sqlstate) : Param(), first ? Param(h.message) : Param(),
-                 first ? "1" : "0"});
+                 first ? "1" : "0", old_key ? Param(*old_key) : Param()});
             if (stored.affected() == 0)
                 throw Restart("the subscription of " + h.event->table->prefix + " was changed");
         } catch (const postgres::Error& e) {

@@ -115,7 +115,7 @@ class Session {
     void write_aside(std::span<const Event* const> events);
     void store_parked();
     void retry_parked();
-    void retry_key(const Table& table, std::string_view key, Message& message);
+    void retry_keys(const Table& table, std::string_view keys, Message& message);
     // spooling.cpp: transactions too large for memory
     void spool_pending();
     void spool_more();

@@ -37,6 +37,17 @@ std::vector<NetRow> keys_of(const Table& table, const std::vector<const Field*>&
     return rows;
 }
 
+// `body` executes the table's types_statement, which is refused once they are others.
+template <typename Body>
+void if_unaltered(const Table& table, Body body) {
+    try {
+        body();
+    } catch (const Error& e) {
+        if (e.sqlstate() != "0A000") throw;
+        throw Restart(table.name + " was altered: " + e.what());
+    }
+}
+
 constexpr std::int64_t deleted_tag = -1;
 constexpr std::size_t most_prepared = 200;
 
@@ -69,6 +80,15 @@ void Writer::learn_forms(const Table& table) {
     forms_.emplace(table.oid, std::move(forms));
 }
 
+// A prepared statement keeps the types of its parameters when a column's type is changed: what it
+// is given would be read as what was there. Once a transaction; the lock that it takes does the
+// rest.
+void Writer::check_types(const Table& table) {
+    if (!checked_.insert(table.oid).second) return;
+    learn_forms(table);
+    if_unaltered(table, [&] { connection_.exec("EXECUTE " + sql::types_statement(table)); });
+}
+
 void Writer::write(std::span<const Event* const> events, Mode mode) {
     if (mode == Mode::one_by_one) {
         for (const Event* e : events)
@@ -94,6 +114,7 @@ void Writer::write(std::span<const Event* const> events, Mode mode) {
 
 Writer::Conflicts Writer::end_transaction() {
     dirty_.clear();  // ON COMMIT DELETE ROWS
+    checked_.clear();
     arena_.clear();
     return std::exchange(conflicts_, {});
 }
@@ -115,12 +136,10 @@ void Writer::copy(const Table& table, std::optional<std::int64_t> tag,
     if (binary)
         statement =
             "EXECUTE " + sql::types_statement(table) + "; " + statement + " (FORMAT binary)";
-    try {
+    if (binary)
+        if_unaltered(table, [&] { connection_.copy_begin(statement); });
+    else
         connection_.copy_begin(statement);
-    } catch (const Error& e) {
-        if (!binary || e.sqlstate() != "0A000") throw;
-        throw Restart(table.name + " was altered: " + e.what());
-    }
     buffer_.clear();
     if (binary)
         copy_binary(table, tag, columns, rows);
@@ -209,6 +228,7 @@ std::int64_t Writer::delete_staged(const Table& table, std::span<const NetRow> r
 // A key of one column needs no staging table.
 std::int64_t Writer::delete_listed(const Table& table, std::span<const NetRow> rows) {
     const std::uint32_t column = table.primary().columns[0];
+    check_types(table);
     const std::string& name = prepared(table, "d*", [&] { return sql::delete_listed(table); });
     // The server compares the elements' type with the statement's.
     if (const std::uint32_t type = key_type(table.columns[column].cast)) {
@@ -268,6 +288,7 @@ const std::string& Writer::prepared(const Table& table, const std::string& id,
     const std::string key = std::to_string(table.oid) + " " + id;
     auto it = prepared_.find(key);
     if (it == prepared_.end()) {
+        learn_forms(table);  // before it, or what changes in between would not be noticed
         make_room(1);
         const std::string name = "w" + std::to_string(prepared_.size());
         connection_.prepare(name, text());
@@ -283,6 +304,7 @@ void Writer::make_room(std::size_t statements) {
 }
 
 std::int64_t Writer::execute(const Table& table, const Statement& s) {
+    check_types(table);
     return connection_.execute(prepared(table, s.id, s.sql), s.params).affected();
 }
 

@@ -77,6 +77,7 @@ class Writer {
     void insert_one(const Event& event);
     void update_one(const Event& event, const Key& key, const Field* names);
     void move_one(const Event& event, const Key& key, Mode mode);
+    std::int64_t replace_one(const Event& event, const Key& key, const Field* names);
     // nullopt: there is nothing to set.
     static std::optional<Statement> update(const Event& event, const Key& key, const Field* names);
     static Statement deletion(const Table& table, const Key& key, const Field* names);
@@ -85,6 +86,7 @@ class Writer {
     std::int64_t delete_listed(const Table& table, std::span<const NetRow> rows);
 
     void learn_forms(const Table& table);
+    void check_types(const Table& table);
     void clear_staging(const Table& table);
     // Into the staging table if there is a tag.
     void copy(const Table& table, std::optional<std::int64_t> tag,
@@ -103,6 +105,7 @@ class Writer {
     Arena arena_;
     Conflicts conflicts_;
     std::set<std::uint32_t> staging_, dirty_;  // by table oid
+    std::set<std::uint32_t> checked_;          // in this transaction
     // By table oid, a form a column; empty: a value was not as its type prints it, and the server
     // reads them all.
     std::unordered_map<std::uint32_t, std::vector<BinaryForm>> forms_;

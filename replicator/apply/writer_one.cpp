@@ -80,16 +80,21 @@ void Writer::insert_one(const Event& e) {
                         [&] { return sql::insert_one(table, columns); }}) == 1)
         return;
     // It is there already: it becomes what the primary says.
-    if (table.replace_only) throw TryNext("a created row is there already");
     ++conflicts_["insert_exists"];
-    if (const auto s = update(e, table.primary(), e.row)) execute(table, *s);
+    if (table.replace_only)
+        replace_one(e, table.primary(), e.row);
+    else if (const auto s = update(e, table.primary(), e.row))
+        execute(table, *s);
 }
 
 void Writer::update_one(const Event& e, const Key& key, const Field* names) {
     const Table& table = *e.table;
-    if (table.replace_only) throw TryNext("a column cannot be SET");
-    const auto s = update(e, key, names);
-    if (!s || execute(table, *s) > 0) return;
+    if (table.replace_only) {
+        if (replace_one(e, key, names) > 0) return;
+    } else {
+        const auto s = update(e, key, names);
+        if (!s || execute(table, *s) > 0) return;
+    }
     if (e.pattern != 0)
         throw NeedCopy("an update without all columns found no row in " + table.name,
                        {table.prefix});
@@ -108,15 +113,16 @@ void Writer::move_one(const Event& e, const Key& key, Mode mode) {
     }
     bool settable = true;
     for (std::uint32_t c : p.columns) settable &= !table.columns[c].identity_always;
-    auto values = params(e.row, p.columns);
-    for (std::uint32_t c : key.columns) values.push_back(param(e.old[c]));
-    const std::string id =
-        (settable ? "k" : "m") + std::to_string(e.pattern) + "." + key_id(table, key);
-    const auto text = [&] {
-        return settable ? sql::update_one(table, p.columns, key)
-                        : sql::move_one(table, p.columns, p.absent, key);
-    };
-    const std::int64_t moved = execute(table, {id, std::move(values), text});
+    std::int64_t moved = 0;
+    if (settable) {
+        auto values = params(e.row, p.columns);
+        for (std::uint32_t c : key.columns) values.push_back(param(e.old[c]));
+        moved = execute(
+            table, {"k" + std::to_string(e.pattern) + "." + key_id(table, key), std::move(values),
+                    [&] { return sql::update_one(table, p.columns, key); }});
+    } else {
+        moved = replace_one(e, key, e.old);
+    }
     if (moved > 0) return;
     if (e.pattern != 0)
         throw NeedCopy("a change of key without all columns found no row in " + table.name,
@@ -125,18 +131,35 @@ void Writer::move_one(const Event& e, const Key& key, Mode mode) {
     insert_one(e);
 }
 
+// What UPDATE cannot SET: the row named by `names` goes, and comes back as the event has it with
+// what the event leaves out. 0: there is none.
+std::int64_t Writer::replace_one(const Event& e, const Key& key, const Field* names) {
+    const Table& table = *e.table;
+    const Table::Pattern p = table.pattern(e.pattern);
+    auto values = params(e.row, p.columns);
+    for (std::uint32_t c : key.columns) values.push_back(param(names[c]));
+    return execute(table,
+                   {"m" + std::to_string(e.pattern) + "." + key_id(table, key), std::move(values),
+                    [&] { return sql::move_one(table, p.columns, p.absent, key); }});
+}
+
 std::optional<std::vector<postgres::Step>> Writer::steps(std::span<const Event* const> events) {
     make_room(events.size());  // not between them: names are used again
     std::vector<postgres::Step> out;
     const auto add = [&](const Table& table, const Statement& s) {
         out.push_back({prepared(table, s.id, s.sql), {s.params.begin(), s.params.end()}});
     };
+    std::set<std::uint32_t> seen;  // tables
     const auto surely = [](Statement s) {
         return Statement{s.id + "!", s.params, [sql = s.sql] { return sql::surely(sql()); }};
     };
     for (const Event* e : events) {
         if (!e->table) continue;
         const Table& table = *e->table;
+        if (seen.insert(table.oid).second) {
+            learn_forms(table);
+            out.push_back({sql::types_statement(table), {}});
+        }
         if (e->verb == Verb::create) {
             const auto& columns = table.pattern(e->pattern).columns;
             add(table, {"n" + std::to_string(e->pattern), params(e->row, columns),
