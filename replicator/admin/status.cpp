@@ -194,7 +194,11 @@ void read_broker(const Settings& settings, StatusReport& report) {
                 if (e.code() != not_found) throw;
             }
         }
-        broker.alarm = broker::probe_publishing(connection, patience).reason;
+        const auto probe = broker::probe_publishing(connection, patience);
+        broker.alarm = probe.reason;
+        if (probe.answer == broker::Probe::Answer::none)
+            broker.error =
+                "a publish was not confirmed within " + std::to_string(patience.count()) + " s";
     } catch (const broker::Error& e) {
         broker.error = e.what();
     }

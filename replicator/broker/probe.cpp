@@ -36,7 +36,7 @@ Probe probe_publishing(Connection& connection, std::chrono::milliseconds timeout
         }
         return {none, {}};
     } catch (const Error& e) {
-        if (e.code() == not_found) return {none, {}};  // no relay has declared the exchange yet
+        if (e.code() == not_found) return {missing, {}};
         if (e.code() != cqrs::broker::refused) throw;
         return {Probe::Answer::refused, {}};
     }

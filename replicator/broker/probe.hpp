@@ -9,7 +9,8 @@
 namespace cqrs::broker {
 
 struct Probe {
-    enum class Answer { confirmed, blocked, refused, none };
+    // missing: no relay has declared the exchange yet. none: not confirmed in time.
+    enum class Answer { confirmed, blocked, refused, missing, none };
     Answer answer;
     std::string reason;  // blocked: which alarm
 };
