@@ -16,14 +16,7 @@ my $apply = $cqrs->start_apply('r1', '--memory', '1MB');
 
 sub p { return $primary->safe_psql('postgres', $_[0]) }
 sub r { return $replica->safe_psql('postgres', $_[0]) }
-sub applied {
-    my $lsn = p('SELECT pg_current_wal_lsn()');
-    return Cqrs::wait_until('the replica has everything', sub {
-        return r("SELECT bool_and(state = 'live') FROM cqrs.subscription_status WHERE topic = 'shop'") eq 't'
-          && p("SELECT lsn >= '$lsn' FROM cqrs.relay_state") eq 't'
-          && r("SELECT sequence FROM cqrs.position WHERE topic = 'shop'") eq p("SELECT topics->'shop'->>'sequence' FROM cqrs.relay_state");
-    });
-}
+sub applied { return $cqrs->wait_applied('r1', 'shop') }
 sub rows { return r("SELECT string_agg(id || '=' || v, ' ' ORDER BY id) FROM item") }
 
 # The replica is stricter than the primary: a row with a negative value does not fit.

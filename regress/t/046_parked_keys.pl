@@ -14,14 +14,7 @@ my $apply = $cqrs->start_apply('r1');
 
 sub p { return $primary->safe_psql('postgres', $_[0]) }
 sub r { return $replica->safe_psql('postgres', $_[0]) }
-sub applied {
-    my $lsn = p('SELECT pg_current_wal_lsn()');
-    return Cqrs::wait_until('the replica has everything', sub {
-        return r("SELECT bool_and(state = 'live') FROM cqrs.subscription_status WHERE topic = 'shop'") eq 't'
-          && p("SELECT lsn >= '$lsn' FROM cqrs.relay_state") eq 't'
-          && r("SELECT sequence FROM cqrs.position WHERE topic = 'shop'") eq p("SELECT topics->'shop'->>'sequence' FROM cqrs.relay_state");
-    });
-}
+sub applied { return $cqrs->wait_applied('r1', 'shop') }
 # The replica is stricter than the primary, for a while.
 sub strict { r("ALTER TABLE $_[0] ADD CONSTRAINT strict CHECK (v >= 0) NOT VALID") }
 sub lenient { r("ALTER TABLE $_[0] DROP CONSTRAINT strict") }

@@ -187,6 +187,19 @@ sub wait_equal {
     return is($actual, $expected, "$table on $replica equals the primary's");
 }
 
+# All that is committed now is applied or parked, and the topic is live.
+sub wait_applied {
+    my ($self, $replica, $topic) = @_;
+    my ($p, $r) = ($self->primary, $self->replica($replica));
+    my $lsn = $p->safe_psql('postgres', 'SELECT pg_current_wal_lsn()');
+    return wait_until("$replica has everything of $topic", sub {
+        return $r->safe_psql('postgres', "SELECT bool_and(state = 'live') FROM cqrs.subscription_status WHERE topic = '$topic'") eq 't'
+          && $p->safe_psql('postgres', "SELECT lsn >= '$lsn' FROM cqrs.relay_state") eq 't'
+          && $self->position($replica, $topic) eq
+          $p->safe_psql('postgres', "SELECT topics->'$topic'->>'sequence' FROM cqrs.relay_state");
+    });
+}
+
 sub position {
     my ($self, $replica, $topic) = @_;
     return $self->replica($replica)->safe_psql('postgres',
