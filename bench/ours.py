@@ -146,5 +146,14 @@ class Ours:
         for queue in self.queues:
             connection.channel().queue_delete(f"cqrs.{queue}.bench")
         connection.close()
+        oid = "SELECT oid FROM pg_database WHERE datname = current_database()"
+        gone = [replica.value(oid) for replica in self.replicas]
         for database in (self.primary, *self.replicas):
             database.drop()
+        # They belong to the server, which has few of them.
+        for number in gone:
+            Database(self.rig.replica).run(
+                "SELECT pg_replication_origin_drop(roname) FROM pg_replication_origin "
+                "WHERE starts_with(roname, %s)",
+                f"cqrs_{number}_",
+            )

@@ -27,7 +27,8 @@ struct Settings {
     std::size_t max_message_bytes = 15 * 1024 * 1024;  // --max-message-bytes
     std::size_t memory =
         64 * 1024 * 1024;             // --memory: what a transaction may hold before it spools
-    std::size_t apply_batch = 10000;  // --apply-batch, events written in one replica transaction
+    std::size_t apply_batch = 30000;  // --apply-batch, events written in one replica transaction
+    std::size_t apply_jobs = 2;       // --apply-jobs, such transactions at once, a topic
     int prefetch = 256;               // --prefetch, unacknowledged messages per topic
     std::chrono::milliseconds heartbeat{1000};  // --heartbeat
     bool auto_resync = true;                    // --no-auto-resync clears it

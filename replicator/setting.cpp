@@ -278,8 +278,12 @@ const std::vector<Setting>& all_settings() {
         {"prefetch", "CQRS_PREFETCH", "N", "unacknowledged messages per topic", "256",
          apply | run | add, 0, false, number(&S::prefetch, 1, 65535)},
         {"apply-batch", "CQRS_APPLY_BATCH", "N",
-         "events written in one transaction of the replica, about", "10000", apply | run | add, 0,
+         "events written in one transaction of the replica, about", "30000", apply | run | add, 0,
          false, number(&S::apply_batch, 1, 1'000'000)},
+        {"apply-jobs", "CQRS_APPLY_JOBS", "N",
+         "such transactions that a topic which is behind writes at once, each over a connection of "
+         "its own",
+         "2", apply | run | add, 0, false, number(&S::apply_jobs, 1, 16)},
         {"memory", "CQRS_MEMORY", "SIZE",
          "what a transaction may hold per topic before it goes to a spool table on the replica",
          "64MB", apply | run | add, 0, false, size(&S::memory, MB, 64 * 1024 * MB)},

@@ -1,9 +1,11 @@
-// Session: a large batch is written by a thread of its own, so that the next one is read and
-// decoded meanwhile. Only the usual way of writing: whatever the server refuses is done over, in
-// the ordinary way, by apply_complete().
+// Session: a large batch is written by a thread of its own (flight.hpp), so that the next one is
+// read and decoded meanwhile; and while the topic is behind, the next one is written at the same
+// time, over another connection (lane.hpp). Only the usual way of writing: whatever the server
+// refuses is done over, in the ordinary way, by apply_complete().
 #include <spdlog/spdlog.h>
 
-#include "apply/notify.hpp"
+#include <algorithm>
+
 #include "apply/session.hpp"
 
 namespace cqrs::apply {
@@ -12,77 +14,201 @@ using postgres::Error;
 using postgres::Remedy;
 
 namespace {
+
 // Below, a thread is not worth it.
 constexpr std::size_t large = 1024;
+
+struct Signal {
+    Wakeup& wakeup;
+    ~Signal() { wakeup.signal(); }
+};
+
 }  // namespace
 
-// What is complete.
-void Session::write_complete() {
-    end_batch();
-    if (!begin_batch()) apply_complete();
+// Something is complete, and as much as a batch should be.
+bool Session::batch_is_due() const {
+    const std::size_t next = complete_ - written_;
+    return next > 0 && (next >= context_.settings.apply_batch ||
+                        bytes_ > flying_bytes() + context_.settings.memory / 4);
 }
 
-// If it is a large batch of nothing but rows.
-bool Session::begin_batch() {
-    if (complete_ < large || fence_ || !parked_.empty() || !handlers_.empty()) return false;
-    std::vector<const Event*> events(pending_.begin(),
-                                     pending_.begin() + static_cast<long>(complete_));
-    for (const Event* e : events)
+std::size_t Session::flying_bytes() const {
+    std::size_t bytes = 0;
+    for (const Flight& f : flights_) bytes += f.bytes;
+    return bytes;
+}
+
+// What is complete and not on its way.
+void Session::write_complete() {
+    if (flights_.size() == context_.settings.apply_jobs) end_flight();
+    if (begin_flight()) return;
+    end_flights();
+    if (!begin_flight()) apply_complete();
+}
+
+// If it is a large batch of nothing but rows, and may be written beside those on their way.
+bool Session::begin_flight() {
+    if (complete_ - written_ < large || fence_ || !parked_.empty() || !handlers_.empty())
+        return false;
+    Flight flight;
+    flight.events.assign(pending_.begin() + static_cast<long>(written_),
+                         pending_.begin() + static_cast<long>(complete_));
+    flight.independent = flight.only_creates = true;
+    for (const Event* e : flight.events) {
         if (e->verb == Verb::resync || e->verb == Verb::stop) return false;
-    written_ = complete_;
-    written_lazily_ = lazy();
-    batch_wakeup_.drain();
-    batch_ = std::async(std::launch::async, [this, events = std::move(events)] {
-        struct Signal {
-            Wakeup& wakeup;
-            ~Signal() { wakeup.signal(); }
-        } const at_the_end{batch_wakeup_};
-        writer_->prepare(events, Writer::Mode::set_wise);
-        const Event& last = *events.back();
-        if (!begin_advance(*replica_, topic_, position_,
-                           {last.sequence, last.lsn, std::string(last.time)}, false,
-                           handlers_.version(), written_lazily_))
-            throw Restart("the position, the handlers or a fence were changed");
-        writer_->write(events, Writer::Mode::set_wise);
-        notify_events(*replica_, events);
-        return replica_->commit_and_look();
-    });
+        if (!e->table) continue;
+        flight.only_creates &= e->verb == Verb::create;
+        flight.independent &=
+            e->table->independent && e->verb != Verb::truncate && !changes_key(*e);
+    }
+    if (!flights_.empty()) {
+        if (!flight.independent || !flights_.back().independent) return false;
+        const auto lane = free_lane();
+        if (!lane) return false;
+        flight.lane = *lane;
+    }
+    launch(std::move(flight));
     return true;
 }
 
-// However the session ends: nothing else uses what the thread uses.
-Session::BatchEnd::~BatchEnd() {
-    if (session.batch_.valid()) session.batch_.wait();
-    session.batch_ = {};
-    session.written_ = 0;
-}
-
-bool Session::batch_ready() const {
-    return batch_.valid() && batch_.wait_for(std::chrono::seconds(0)) == std::future_status::ready;
-}
-
-// Waits for it. Before anything but reading and decoding is done.
-void Session::end_batch() {
-    if (!batch_.valid()) return;
-    const std::size_t count = std::exchange(written_, 0);
+// Opened when it is first wanted. None: the replica has none to spare.
+std::optional<std::size_t> Session::free_lane() {
+    std::size_t lane = 0;
+    while (std::any_of(flights_.begin(), flights_.end(),
+                       [&](const Flight& f) { return f.lane == lane; }))
+        ++lane;
+    if (lane <= lanes_.size()) return lane;
+    if (no_more_lanes_) return std::nullopt;
     try {
-        const postgres::WalEnd end = batch_.get();
-        if (written_lazily_)
-            flushes_.committed(pending_[count - 1]->sequence, end);
+        lanes_.push_back(
+            Lane::open(context_.settings.replica_database_url, topic_, lane, control_.stop));
+    } catch (const Error& e) {
+        if (control_.stop.requested()) throw;
+        spdlog::info("apply: {}: batches are written one after the other: {}", topic_, e.what());
+        no_more_lanes_ = true;
+        return std::nullopt;
+    }
+    control_.add_postgres(lanes_.back()->connection());
+    return lane;
+}
+
+// Those of its events whose rows flights before it touch.
+std::vector<const Event*> Session::bound_events(const Flight& flight) {
+    for (Flight& before : flights_)
+        // Where both only make rows, these are others.
+        if (!before.keys && !(before.only_creates && flight.only_creates))
+            before.keys.emplace(before.events);
+    std::vector<const Event*> bound;
+    for (const Event* e : flight.events)
+        if (std::any_of(flights_.begin(), flights_.end(), [&](const Flight& before) {
+                return before.keys && before.keys->touches(*e);
+            }))
+            bound.push_back(e);
+    return bound;
+}
+
+void Session::launch(Flight flight) {
+    flight.number = ++flights_begun_;
+    flight.lazily = lazy();
+    flight.bytes = bytes_ - std::min(bytes_, flying_bytes());
+    Course course{connection_of(flight.lane),
+                  writer_of(flight.lane),
+                  topic_,
+                  handlers_.version(),
+                  flight.number,
+                  position_,
+                  flight.to(),
+                  flight.lazily,
+                  flight.events,
+                  {},
+                  {}};
+    if (flights_.empty()) {
+        flight_wakeup_.drain();
+    } else {
+        const Flight& last = flights_.back();
+        course.from.sequence = last.to().sequence;
+        course.before = {last.number, last.begun, last.end};
+        course.bound = bound_events(flight);
+        flight.beside = true;
+    }
+    std::promise<void> begun;
+    flight.begun = begun.get_future().share();
+    flight.end = std::async(std::launch::async, [this, course = std::move(course),
+                                                 begun = std::move(begun)]() mutable {
+                     const Signal at_the_end{flight_wakeup_};
+                     return fly(course, std::move(begun));
+                 }).share();
+    flights_.push_back(std::move(flight));
+    written_ = complete_;
+}
+
+postgres::Connection& Session::connection_of(std::size_t lane) {
+    return lane == 0 ? *replica_ : lanes_[lane - 1]->connection();
+}
+
+Writer& Session::writer_of(std::size_t lane) {
+    return lane == 0 ? *writer_ : lanes_[lane - 1]->writer();
+}
+
+bool Session::flight_over() const {
+    return !flights_.empty() && flights_.front().over();
+}
+
+// Waits for all. Before anything but reading and decoding is done.
+void Session::end_flights() {
+    while (!flights_.empty()) end_flight();
+}
+
+// Waits for the first.
+void Session::end_flight() {
+    const Flight& first = flights_.front();
+    try {
+        const postgres::WalEnd end = first.end.get();
+        if (first.lazily)
+            flushes_.committed(first.to().sequence, end);
         else
             flushes_.all_flushed();
         flush_looks_ = 0;
-        count_conflicts(writer_->end_transaction());
+        count_conflicts(writer_of(first.lane).end_transaction());
+        const std::size_t count = first.events.size();
+        flights_.pop_front();
+        written_ -= count;
         return done(std::span(pending_).first(count));
     } catch (const TryNext& e) {
         spdlog::debug("apply: {}: {}", topic_, e.what());
     } catch (const WriteError&) {
     } catch (const Error& e) {
-        if (e.remedy() != Remedy::stop) throw;
+        const bool entangled = e.sqlstate() == "40P01" && (first.beside || flights_.size() > 1);
+        if (e.remedy() != Remedy::stop && !entangled) throw;
+        spdlog::debug("apply: {}: {}", topic_, e.what());
     }
-    replica_->exec("ROLLBACK");
-    writer_->end_transaction();
+    give_up_flights();
     apply_orders_and_rows();
+}
+
+// The first has failed: those behind it wait for it in vain. What they wrote is rolled back.
+void Session::give_up_flights() {
+    constexpr auto patience = std::chrono::milliseconds(500);
+    for (const Flight& f : flights_) {
+        // Somebody else may hold a row that it wants.
+        while (f.end.wait_for(patience) != std::future_status::ready)
+            postgres::Canceller(connection_of(f.lane)).cancel();
+    }
+    for (const Flight& f : flights_) {
+        postgres::Connection& connection = connection_of(f.lane);
+        if (connection.in_transaction()) connection.exec("ROLLBACK");
+        writer_of(f.lane).end_transaction();
+    }
+    flights_.clear();
+    written_ = 0;
+}
+
+// However the session ends: nothing else uses what the threads use.
+Session::FlightsEnd::~FlightsEnd() {
+    for (const Flight& f : session.flights_) f.end.wait();
+    session.flights_.clear();
+    session.lanes_.clear();
+    session.written_ = 0;
 }
 
 }  // namespace cqrs::apply

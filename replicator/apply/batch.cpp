@@ -84,7 +84,7 @@ Boundary Session::boundary_before(std::span<const Event* const> events, std::siz
 }
 
 void Session::apply_complete() {
-    end_batch();
+    end_flights();
     const bool cut = cut_at_fence();
     if (complete_ > 0) apply_orders_and_rows();
     if (cut) hold();

@@ -13,10 +13,14 @@ namespace {
 // Heartbeats, over this long: what they name was confirmed before they were sent.
 constexpr int suspicion = 3;
 constexpr auto suspicion_time = std::chrono::seconds(2);
+// The relay sends messages of this size only when it is behind: more are on their way, and it pays
+// to write them together.
+constexpr std::size_t large_message = std::size_t{128} * 1024;
+constexpr auto more_is_near = std::chrono::milliseconds(10);
 }  // namespace
 
 void Session::consume() {
-    const BatchEnd batch_end{*this};
+    const FlightsEnd flights_end{*this};
     start_consuming();
     if (spooling_) {
         const auto last = last_spooled(*replica_, topic_);
@@ -34,11 +38,8 @@ void Session::consume() {
             throw Restart("queue " + queue_ + " was deleted (consumer " + cancelled->consumer_tag +
                           " cancelled)");
         if (auto* delivery = std::get_if<broker::Delivery>(&*event)) receive(std::move(*delivery));
-        if (batch_ready()) end_batch();
-        const std::size_t next = complete_ - written_;
-        if (next >= context_.settings.apply_batch ||
-            (next > 0 && bytes_ > context_.settings.memory / 2))
-            write_complete();
+        if (flight_over()) end_flight();
+        if (batch_is_due()) write_complete();
         spool_more();
     }
     settle();
@@ -62,21 +63,24 @@ void Session::watch_flushes() {
 
 // The end: what is applied need not come again. A commit that waits brings all others along.
 void Session::settle() {
-    end_batch();
+    end_flights();
     if (!flushes_.waiting()) return;
     replica_->query("UPDATE cqrs.position SET applied_at = applied_at WHERE topic = $1", {topic_});
     flushes_.all_flushed();
     acknowledge();
 }
 
-// Nothing has come: what is here is written at once.
+// Nothing has come: what is here is written at once, unless more is near.
 void Session::idle() {
-    if (batch_ready()) end_batch();
-    const bool writing = batch_.valid();
+    if (flight_over()) end_flight();
+    const bool writing = !flights_.empty();
     if (!writing) {
-        if (complete_ > 0) return write_complete();
-        watch_heartbeat();
-        if (at_fence()) return hold();
+        if (complete_ == 0) {
+            watch_heartbeat();
+            if (at_fence()) return hold();
+        } else if (std::chrono::steady_clock::now() >= more_until_) {
+            return write_complete();
+        }
     }
     if (broker_->buffered()) return;
     if (!writing) clear_stop();
@@ -86,10 +90,13 @@ void Session::idle() {
     pollfd fds[] = {{broker_->socket(), POLLIN, 0},
                     {control_.stop.fd(), POLLIN, 0},
                     {control_.fd(), POLLIN, 0},
-                    {batch_wakeup_.fd(), POLLIN, 0}};
+                    {flight_wakeup_.fd(), POLLIN, 0}};
     constexpr int often = 100, seldom = 500;
-    if (poll(fds, writing ? 4 : 3, flushes_.waiting() ? often : seldom) == 0 &&
-        flushes_.waiting() && !writing)
+    const int timeout = !writing && complete_ > 0 ? static_cast<int>(more_is_near.count())
+                        : flushes_.waiting()      ? often
+                                                  : seldom;
+    if (poll(fds, writing ? 4 : 3, timeout) == 0 && flushes_.waiting() && !writing &&
+        complete_ == 0)
         watch_flushes();
 }
 
@@ -275,6 +282,8 @@ void Session::take(std::unique_ptr<Message> message) {
     if (!m.head.more) complete_ = pending_.size();
     next_ = m.head.last() + 1;
     bytes_ += m.bytes();
+    more_until_ = m.body.size() < large_message ? std::chrono::steady_clock::time_point{}
+                                                : std::chrono::steady_clock::now() + more_is_near;
     unacked_.push_back({m.tag, m.head.last()});
     messages_.push_back(std::move(message));
 }

@@ -6,7 +6,7 @@
 #include <atomic>
 #include <memory>
 #include <mutex>
-#include <optional>
+#include <vector>
 
 #include "admin/health.hpp"
 #include "admin/metrics.hpp"
@@ -51,14 +51,14 @@ class Control {
         poll(fds, 2, static_cast<int>(timeout.count()));
     }
 
-    // The worker says what can be broken off; null: nothing.
-    void set_postgres(const postgres::Connection* connection) {
+    // The worker says what can be broken off.
+    void add_postgres(const postgres::Connection& connection) {
         const std::lock_guard lock(mutex_);
-        // Not reset() and emplace(): GCC 14 takes that for the use of something uninitialized.
-        if (connection)
-            canceller_ = postgres::Canceller(*connection);
-        else
-            canceller_.reset();
+        cancellers_.emplace_back(connection);
+    }
+    void forget_postgres() {
+        const std::lock_guard lock(mutex_);
+        cancellers_.clear();
     }
     void set_broker(const broker::Connection* connection) {
         const std::lock_guard lock(mutex_);
@@ -67,14 +67,14 @@ class Control {
     void interrupt() noexcept {
         const std::lock_guard lock(mutex_);
         if (breaker_) breaker_->break_off();
-        if (canceller_) canceller_->cancel();
+        for (postgres::Canceller& c : cancellers_) c.cancel();
     }
 
   private:
     Wakeup wakeup_;
     std::atomic<bool> woken_{false};
     std::mutex mutex_;
-    std::optional<postgres::Canceller> canceller_;
+    std::vector<postgres::Canceller> cancellers_;
     std::shared_ptr<broker::Breaker> breaker_;
 };
 

@@ -50,6 +50,7 @@ struct Event {
         nullptr;                 // null: nothing to write (no subscription, or in the copy already)
     std::uint32_t pattern = 0;   // which columns the row has: Table::pattern()
     const Field* row = nullptr;  // one Field a column of the table
+    std::uint64_t key = 0;       // a hash of the row's key in the table, never 0; 0: no row
     const Field* old = nullptr;  // likewise, from oldkey; null when there was none
     std::string_view notify;     // the event's JSON when somebody listens, else empty
     const std::vector<std::uint32_t>* handlers = nullptr;  // Handlers' registrations that want it

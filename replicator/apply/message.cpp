@@ -8,6 +8,7 @@
 #include <set>
 
 #include "apply/handlers.hpp"
+#include "apply/key_set.hpp"
 #include "broker/names.hpp"
 
 namespace cqrs::apply {
@@ -346,6 +347,7 @@ void Decoder::State::finish(Event& e, const Type& type, Known* k, bool has_data)
                    ") lacks the columns of every unique key of " + table.name +
                    ". Give the replica's table the primary's key or replica identity.");
     e.pattern = table.pattern(e.row);
+    e.key = key_hash(table, e.row);
 }
 
 Decoder::Decoder(const std::vector<Table>& tables, Handlers* handlers)

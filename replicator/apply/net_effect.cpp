@@ -1,7 +1,6 @@
 #include "apply/net_effect.hpp"
 
 #include <algorithm>
-#include <cstring>
 #include <memory>
 #include <unordered_map>
 
@@ -9,21 +8,10 @@ namespace cqrs::apply {
 
 namespace {
 
-// One column: its bytes as they are. Several: each preceded by its length.
-std::string_view key_of(const Table& table, const Field* row, Arena& arena) {
+bool same_key(const Table& table, const Field* a, const Field* b) {
     const auto& columns = table.primary().columns;
-    if (columns.size() == 1) return row[columns[0]].text();
-    std::size_t size = 0;
-    for (std::uint32_t c : columns) size += sizeof(std::uint32_t) + row[c].size;
-    char* start = arena.bytes(size);
-    char* to = start;
-    for (std::uint32_t c : columns) {
-        std::memcpy(to, &row[c].size, sizeof(std::uint32_t));
-        to += sizeof(std::uint32_t);
-        if (row[c].size) std::memcpy(to, row[c].data, row[c].size);
-        to += row[c].size;
-    }
-    return {start, size};
+    return std::all_of(columns.begin(), columns.end(),
+                       [&](std::uint32_t c) { return a[c].text() == b[c].text(); });
 }
 
 // The rows of one table that the step has touched.
@@ -37,7 +25,7 @@ class Rows {
     void add(const Event& e) {
         if (e.verb == Verb::truncate) {
             states_.clear();
-            index_.clear();
+            slots_.clear();
             indexed_ = 0;
             only_creates_ = false;
             change_.truncate = true;
@@ -45,20 +33,14 @@ class Rows {
         }
         // Rows that were only ever created cannot meet each other: no lookup.
         if (e.verb == Verb::create && only_creates_) {
-            states_.push_back({e.row, e.pattern, State::created, false});
+            states_.push_back({e.key, e.row, e.pattern, State::created, false});
             return;
         }
-        if (only_creates_) index_.reserve(states_.capacity());
         only_creates_ = false;
-        catch_up();
-        const auto [it, added] = index_.try_emplace(key_of(*change_.table, e.row, arena_),
-                                                    static_cast<std::uint32_t>(states_.size()));
-        if (added) {
-            states_.push_back({e.row, e.pattern, first(e.verb), e.verb == Verb::remove});
-            indexed_ = states_.size();
-        } else {
-            merge(states_[it->second], e);
-        }
+        while (indexed_ < states_.size()) index();
+        if (Entry* known = find(e.key, e.row)) return merge(*known, e);
+        states_.push_back({e.key, e.row, e.pattern, first(e.verb), e.verb == Verb::remove});
+        index();
     }
 
     TableChange finish() {
@@ -79,6 +61,7 @@ class Rows {
   private:
     enum class State : std::uint8_t { created, updated, gone };
     struct Entry {
+        std::uint64_t key;
         const Field* row;
         std::uint32_t pattern;
         State state;
@@ -91,13 +74,37 @@ class Rows {
                                       : State::gone;
     }
 
-    void catch_up() {
-        for (; indexed_ < states_.size(); ++indexed_) {
-            const auto [it, added] =
-                index_.try_emplace(key_of(*change_.table, states_[indexed_].row, arena_),
-                                   static_cast<std::uint32_t>(indexed_));
-            if (!added) change_.irregular = true;  // created twice
+    // Open addressing: the index of an entry, and 1; 0: free.
+    std::uint32_t& slot_of(std::uint64_t key, const Field* row) {
+        const std::size_t mask = slots_.size() - 1;
+        std::size_t at = key >> 1 & mask;
+        for (; slots_[at]; at = (at + 1) & mask) {
+            const Entry& s = states_[slots_[at] - 1];
+            if (s.key == key && same_key(*change_.table, s.row, row)) break;
         }
+        return slots_[at];
+    }
+
+    Entry* find(std::uint64_t key, const Field* row) {
+        if (slots_.empty()) return nullptr;
+        const std::uint32_t index = slot_of(key, row);
+        return index ? &states_[index - 1] : nullptr;
+    }
+
+    // The next one of states_.
+    void index() {
+        if (slots_.size() < 2 * (indexed_ + 1)) {
+            slots_.assign(std::max<std::size_t>(64, 4 * slots_.size()), 0);
+            for (std::uint32_t i = 0; i < indexed_; ++i)
+                slot_of(states_[i].key, states_[i].row) = i + 1;
+        }
+        const Entry& next = states_[indexed_];
+        std::uint32_t& slot = slot_of(next.key, next.row);
+        ++indexed_;
+        if (slot)
+            change_.irregular = true;  // created twice
+        else
+            slot = static_cast<std::uint32_t>(indexed_);
     }
 
     void merge(Entry& s, const Event& e) {
@@ -143,8 +150,8 @@ class Rows {
     TableChange change_;
     Arena& arena_;
     std::vector<Entry> states_;
-    std::unordered_map<std::string_view, std::uint32_t> index_;
-    std::size_t indexed_ = 0;
+    std::vector<std::uint32_t> slots_;
+    std::size_t indexed_ = 0;  // how many of states_ slots_ has
     bool only_creates_ = true;
 };
 

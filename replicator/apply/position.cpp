@@ -98,13 +98,21 @@ bool advance(Connection& connection, const std::string& topic, const Position& f
     return connection.exec(advance_sql(topic, from, to, keep_received, handlers)).affected() == 1;
 }
 
+namespace {
+std::string begin_sql(bool lazy) {
+    return lazy ? "BEGIN; SET LOCAL synchronous_commit = off; " : "BEGIN; ";
+}
+}  // namespace
+
+void begin(Connection& connection, bool lazy) {
+    connection.exec(begin_sql(lazy));
+}
+
 // One round trip: it is paid by every commit of a quiet primary.
 bool begin_advance(Connection& connection, const std::string& topic, const Position& from,
                    const Boundary& to, bool keep_received, const std::string& handlers, bool lazy) {
-    std::string sql = "BEGIN; ";
-    if (lazy) sql += "SET LOCAL synchronous_commit = off; ";
-    sql += advance_sql(topic, from, to, keep_received, handlers);
-    return connection.exec(sql).affected() == 1;
+    return connection.exec(begin_sql(lazy) + advance_sql(topic, from, to, keep_received, handlers))
+               .affected() == 1;
 }
 
 bool anchor_position(Connection& connection, const std::string& topic, const std::string& source,

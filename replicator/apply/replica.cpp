@@ -26,8 +26,9 @@ constexpr const char* settings_sql =
 
 }  // namespace
 
-Connection open_replica(const std::string& url, const std::string& topic) {
-    Connection connection = Connection::open(url, "cqrs apply " + topic);
+Connection open_replica(const std::string& url, const std::string& topic, const Stop* stop) {
+    Connection connection =
+        Connection::open(url, "cqrs apply " + topic, false, std::chrono::seconds(10), stop);
     connection.exec(settings_sql);
     try {
         connection.exec("SET session_replication_role = replica");
@@ -60,7 +61,7 @@ bool drop_origin(Connection& connection, const std::string& topic) {
     try {
         connection.query(
             "SELECT pg_replication_origin_drop(roname) FROM pg_replication_origin "
-            "WHERE roname = $1",
+            "WHERE roname = $1 OR starts_with(roname, $1 || '.')",
             {name});
     } catch (const Error& e) {
         if (!connection.ok()) throw;
@@ -70,13 +71,54 @@ bool drop_origin(Connection& connection, const std::string& topic) {
     return true;
 }
 
+namespace {
+
+void take_origin(Connection& connection, const std::string& name) {
+    if (connection.query("SELECT pg_replication_origin_oid($1)", {name}).is_null(0, 0))
+        connection.query("SELECT pg_replication_origin_create($1)", {name});
+    connection.query("SELECT pg_replication_origin_session_setup($1)", {name});
+}
+
+// Whoever has one in use keeps it.
+void drop_idle_lane_origins(Connection& connection) {
+    const auto names = connection.exec(
+        "SELECT roname FROM pg_replication_origin WHERE roname ~ '^cqrs_[0-9]+_[^.]+[.][0-9]+$'");
+    for (int i = 0; i < names.rows(); ++i) {
+        try {
+            connection.query("SELECT pg_replication_origin_drop($1)", {names.get(i, 0)});
+        } catch (const Error& e) {
+            if (!connection.ok()) throw;
+            spdlog::debug("replication origin {} stays: {}", names.get(i, 0), e.what());
+        }
+    }
+}
+
+}  // namespace
+
+void take_lane_origin(Connection& connection, const std::string& topic, std::size_t number) {
+    const std::string name = origin_name(connection, topic) + "." + std::to_string(number);
+    // Since 18 they have a setting of their own.
+    const auto spare = connection.query(
+        "SELECT count(*) < coalesce(current_setting('max_active_replication_origins', true), "
+        "current_setting('max_replication_slots'))::int / 2 OR bool_or(roname = $1) "
+        "FROM pg_replication_origin",
+        {name});
+    if (!spare.get_bool(0, 0))
+        throw Error(Remedy::retry, "53400", "half of the server's replication origins are taken");
+    take_origin(connection, name);
+}
+
 void set_origin(Connection& connection, const std::string& topic) {
     static std::atomic<bool> said{false};
     const std::string name = origin_name(connection, topic);
     try {
-        if (connection.query("SELECT pg_replication_origin_oid($1)", {name}).is_null(0, 0))
-            connection.query("SELECT pg_replication_origin_create($1)", {name});
-        connection.query("SELECT pg_replication_origin_session_setup($1)", {name});
+        try {
+            take_origin(connection, name);
+        } catch (const Error& e) {
+            if (e.sqlstate() != "53400") throw;
+            drop_idle_lane_origins(connection);
+            take_origin(connection, name);
+        }
     } catch (const Error& e) {
         // 55006: the session of an applier that was killed has not ended yet.
         if (!connection.ok() || e.sqlstate() == "55006") throw;

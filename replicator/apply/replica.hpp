@@ -9,7 +9,9 @@
 namespace cqrs::apply {
 
 // Throws postgres::Error; with a hint where the role lacks a right.
-postgres::Connection open_replica(const std::string& url, const std::string& topic);
+// stop: a request to stop ends the attempt.
+postgres::Connection open_replica(const std::string& url, const std::string& topic,
+                                  const Stop* stop = nullptr);
 
 // Session-level, one holder per replica database and topic. False: another applier has it.
 bool try_lock_topic(postgres::Connection& connection, const std::string& topic);
@@ -18,12 +20,17 @@ bool try_lock_topic(postgres::Connection& connection, const std::string& topic);
 // replicas.
 std::string origin_name(postgres::Connection& connection, const std::string& topic);
 
-// False: the session that had it has not ended yet. Without the right to drop it stays, and says
-// so.
+// Those of its lanes too. False: a session that had one has not ended yet. Without the right to
+// drop it stays, and says so.
 bool drop_origin(postgres::Connection& connection, const std::string& topic);
 
 // Sets the session's replication origin, origin_name(). Where the role or the server does not allow
 // it, it says so once per process and goes on: only a relay on this replica would notice.
 void set_origin(postgres::Connection& connection, const std::string& topic);
+
+// The same for a lane (lane.hpp), origin_name() and its number. The server has few of them, and
+// topics come first: throws postgres::Error when half are taken, or the role has no right.
+void take_lane_origin(postgres::Connection& connection, const std::string& topic,
+                      std::size_t number);
 
 }  // namespace cqrs::apply

@@ -25,7 +25,7 @@ Session::Session(Context& context, Control& control, const std::string& topic,
 
 Session::~Session() {
     control_.set_broker(nullptr);
-    control_.set_postgres(nullptr);
+    control_.forget_postgres();
 }
 
 bool Session::lock() {
@@ -93,6 +93,7 @@ void Session::load() {
     spool_lsn_ = 0;
     early_.reset();
     spool_connection_.reset();
+    no_more_lanes_ = false;
     if (const auto spooled = spooling_ ? last_spooled(*replica_, topic_) : std::nullopt)
         spool_lsn_ = spooled->lsn;
 }
@@ -286,9 +287,9 @@ void Session::run() {
     Backoff copies;
     while (!control_.stop.requested() && !control_.woken()) {
         // Anew after every copy: it pins other settings on the connection.
-        control_.set_postgres(nullptr);
+        control_.forget_postgres();
         replica_.emplace(open_replica(context_.settings.replica_database_url, topic_));
-        control_.set_postgres(&*replica_);
+        control_.add_postgres(*replica_);
         if (!lock()) return;
         take_origin();
         load();

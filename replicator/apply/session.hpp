@@ -5,7 +5,6 @@
 
 #include <deque>
 #include <functional>
-#include <future>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -16,6 +15,7 @@
 
 #include "apply/context.hpp"
 #include "apply/errors.hpp"
+#include "apply/flight.hpp"
 #include "apply/flushes.hpp"
 #include "apply/handlers.hpp"
 #include "apply/message.hpp"
@@ -95,14 +95,23 @@ class Session {
     bool write_at_once(std::span<const Event* const> events, const Boundary& to);
     void release(const Boundary& to);
     Boundary boundary_before(std::span<const Event* const> events, std::size_t at) const;
-    // ahead.cpp: a large batch is written by a thread of its own while more is read
+    // ahead.cpp: large batches are written by threads of their own while more is read
     void write_complete();
-    bool begin_batch();
-    bool batch_ready() const;
-    void end_batch();
-    struct BatchEnd {
+    bool batch_is_due() const;
+    std::size_t flying_bytes() const;
+    bool begin_flight();
+    std::optional<std::size_t> free_lane();
+    std::vector<const Event*> bound_events(const Flight& flight);
+    void launch(Flight flight);
+    postgres::Connection& connection_of(std::size_t lane);
+    Writer& writer_of(std::size_t lane);
+    bool flight_over() const;
+    void end_flight();
+    void end_flights();
+    void give_up_flights();
+    struct FlightsEnd {
         Session& session;
-        ~BatchEnd();
+        ~FlightsEnd();
     };
     // fence.cpp: holding at a point for `verify`
     void load_fence();
@@ -157,8 +166,9 @@ class Session {
     std::vector<const Event*> pending_;  // their events, in order
     std::size_t bytes_ = 0;
     std::size_t complete_ = 0;  // how many of pending_ belong to transactions that are complete
-    std::size_t written_ = 0;   // how many of those the batch that is being written has
+    std::size_t written_ = 0;   // how many of those the flights have
     std::int64_t next_ = 0;     // the sequence that must come
+    std::chrono::steady_clock::time_point more_until_;  // until then more is likely to come
     std::uint64_t last_lsn_ = 0;
     struct Unacked {
         std::uint64_t tag;
@@ -191,11 +201,13 @@ class Session {
     bool queue_was_gone_ = false;                  // when this session began
     std::uint64_t copy_lsn_ = 0;                   // highest snapshot_lsn of the topic
 
-    // The batch that is being written. Its thread has replica_, writer_ and what the first written_
-    // of pending_ point to for itself, and reads position_. Last: it ends before what it uses does.
-    Wakeup batch_wakeup_;
-    bool written_lazily_ = false;
-    std::future<postgres::WalEnd> batch_;
+    // Batches on their way, in order. A flight's thread has the connection and the writer of its
+    // lane for itself, and what its events point to. Last: they end before what they use does.
+    std::vector<std::unique_ptr<Lane>> lanes_;  // beside replica_ and writer_
+    bool no_more_lanes_ = false;
+    Wakeup flight_wakeup_;
+    std::uint32_t flights_begun_ = 0;
+    std::deque<Flight> flights_;
 };
 
 }  // namespace cqrs::apply

@@ -106,7 +106,23 @@ constexpr const char* keys_sql = R"(
       AND k.n <= i.indnkeyatts
     ORDER BY i.indisreplident DESC, i.indisprimary DESC, i.indexrelid, k.n)";
 
+// Partitions may have indexes and triggers of their own.
+constexpr const char* independent_sql = R"(
+    WITH t AS (SELECT $1::oid AS oid UNION
+               SELECT relid::oid FROM pg_catalog.pg_partition_tree($1::oid))
+    SELECT NOT EXISTS (SELECT FROM pg_catalog.pg_index i JOIN t ON i.indrelid = t.oid
+                       WHERE i.indisunique OR i.indisexclusion
+                       GROUP BY i.indrelid HAVING count(*) > 1)
+       AND NOT EXISTS (SELECT FROM pg_catalog.pg_trigger g JOIN t ON g.tgrelid = t.oid
+                       WHERE g.tgenabled IN ('A', 'R'))
+       AND NOT EXISTS (SELECT FROM pg_catalog.pg_rewrite r JOIN t ON r.ev_class = t.oid
+                       WHERE r.ev_enabled IN ('A', 'R')))";
+
 }  // namespace
+
+bool rows_are_independent(postgres::Connection& connection, const Table& table) {
+    return connection.query(independent_sql, {std::to_string(table.oid)}).get_bool(0, 0);
+}
 
 Table load_table(postgres::Connection& connection, std::uint32_t oid, const std::string& prefix) {
     Table table;
@@ -168,6 +184,7 @@ Table load_table(postgres::Connection& connection, std::uint32_t oid, const std:
     if (table.keys.empty())
         throw Error(Remedy::stop, "55000", table.name + " has no key to find rows by", "",
                     "ALTER TABLE " + table.name + " ADD PRIMARY KEY (...), as on the primary.");
+    table.independent = rows_are_independent(connection, table);
     table.prepare();
     return table;
 }

@@ -49,6 +49,7 @@ struct Table {
     bool park = false;            // events that are refused go to cqrs.parked (on_error => 'park')
     bool replace_only =
         false;  // UPDATE cannot express it (an identity ALWAYS column beside the key)
+    bool independent = false;        // rows_are_independent()
     std::uint64_t snapshot_lsn = 0;  // events up to here are in the copy already
 
     std::vector<std::uint32_t> writable;  // columns that are not generated
@@ -82,5 +83,9 @@ struct Table {
 
 // Throws postgres::Error{stop} when the table is gone or has no key.
 Table load_table(postgres::Connection& connection, std::uint32_t oid, const std::string& prefix);
+
+// Whether each row can be written without regard to those of other keys: the key is the only unique
+// index, and no trigger or rule looks at what is written.
+bool rows_are_independent(postgres::Connection& connection, const Table& table);
 
 }  // namespace cqrs::apply

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "apply/event.hpp"
+#include "apply/key_set.hpp"
 #include "apply/table.hpp"
 
 namespace cqrs::apply::test {
@@ -51,7 +52,10 @@ class Events {
         e.verb = verb;
         e.row = fields(row);
         if (old) e.old = fields(*old);
-        if (verb != Verb::truncate) e.pattern = table_.pattern(e.row);
+        if (verb != Verb::truncate) {
+            e.pattern = table_.pattern(e.row);
+            e.key = key_hash(table_, e.row);
+        }
         events_.push_back(e);
         return events_.back();
     }

@@ -196,5 +196,23 @@ TEST(NetEffectTables, EachTableHasItsLists) {
     EXPECT_TRUE(steps[0].tables[1].truncate);
 }
 
+// As many rows as make the index grow, and hashes that many keys share.
+TEST_F(NetEffect, ManyRowsAreKeptApart) {
+    constexpr int rows = 3000;
+    for (int i = 0; i < rows; ++i)
+        events.add(Verb::create, {{std::to_string(i), "n", "s"}}).key = 1 + 2 * (i % 7);
+    for (int i = 0; i < rows; i += 2)
+        events.add(Verb::remove, {{std::to_string(i), std::nullopt, std::nullopt}}).key =
+            1 + 2 * (i % 7);
+    events.add(Verb::update, {{std::to_string(rows), "n", "s"}}).key = 1;
+    const TableChange change = only();
+    EXPECT_FALSE(change.irregular);
+    EXPECT_EQ(change.inserts.size(), rows / 2);
+    for (const NetRow& r : change.inserts)
+        EXPECT_EQ(std::stoi(std::string(r.row[0].text())) % 2, 1);
+    EXPECT_EQ(change.updates.size(), 1U);
+    EXPECT_EQ(change.deletes.size(), 0U);
+}
+
 }  // namespace
 }  // namespace cqrs::apply
