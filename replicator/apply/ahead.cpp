@@ -131,6 +131,11 @@ void Session::launch(Flight flight) {
         course.bound = bound_events(flight);
         flight.beside = true;
     }
+    context_.metrics
+        .counter("cqrs_apply_batches_total",
+                 "Large batches begun; beside: while the one before was being written",
+                 {{"topic", topic_}, {"beside", flight.beside ? "true" : "false"}})
+        .Increment();
     std::promise<void> begun;
     flight.begun = begun.get_future().share();
     flight.end = std::async(std::launch::async, [this, course = std::move(course),
