@@ -66,7 +66,7 @@ bool check_apply_rights(postgres::Connection& connection, Findings& findings) {
 }
 
 // A replication origin per topic is active while it is applied, and one for the heartbeats; before
-// 18 they count against max_replication_slots.
+// 18 they count against max_replication_slots. Those of lanes (apply/lane.hpp) make room.
 void check_origins(postgres::Connection& connection, std::size_t topics, Findings& findings) {
     const std::string name = connection.server_version() >= 180000
                                  ? "max_active_replication_origins"
@@ -76,7 +76,9 @@ void check_origins(postgres::Connection& connection, std::size_t topics, Finding
     const auto others = static_cast<std::size_t>(
         connection
             .exec("SELECT count(*) FROM pg_replication_origin WHERE roname NOT LIKE 'cqrs\\_' || "
-                  "(SELECT oid FROM pg_database WHERE datname = current_database()) || '\\_%'")
+                  "(SELECT oid FROM pg_database WHERE datname = current_database()) || '\\_%' AND "
+                  "roname !~ "
+                  "'^cqrs_[0-9]+_[^.]+[.][0-9]+$'")
             .get_int(0, 0));
     findings.check(
         limit > topics + others,
