@@ -191,7 +191,7 @@ void Session::end_flight() {
     apply_orders_and_rows();
 }
 
-// The first has failed: those behind it wait for it in vain. What they wrote is rolled back.
+// The first has failed, and with it those behind it.
 void Session::give_up_flights() {
     constexpr auto patience = std::chrono::milliseconds(500);
     for (const Flight& f : flights_) {
@@ -199,11 +199,7 @@ void Session::give_up_flights() {
         while (f.end.wait_for(patience) != std::future_status::ready)
             postgres::Canceller(connection_of(f.lane)).cancel();
     }
-    for (const Flight& f : flights_) {
-        postgres::Connection& connection = connection_of(f.lane);
-        if (connection.in_transaction()) connection.exec("ROLLBACK");
-        writer_of(f.lane).end_transaction();
-    }
+    for (const Flight& f : flights_) writer_of(f.lane).end_transaction();
     flights_.clear();
     written_ = 0;
 }

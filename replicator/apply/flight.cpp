@@ -1,5 +1,7 @@
 #include "apply/flight.hpp"
 
+#include <spdlog/spdlog.h>
+
 #include <set>
 
 #include "apply/notify.hpp"
@@ -81,6 +83,19 @@ void write_beside(const Course& c, std::promise<void>& begun) {
     must(advance(c.connection, c.topic, c.from, c.to, false, c.handlers));
 }
 
+// The flight behind waits in the replica until this one's transaction is over.
+struct RollBack {
+    postgres::Connection& connection;
+    ~RollBack() {
+        try {
+            if (connection.in_transaction()) connection.exec("ROLLBACK");
+        } catch (const postgres::Error& e) {
+            spdlog::debug("apply: {}", e.what());  // the connection is lost, and with it all it held
+            connection.close();
+        }
+    }
+};
+
 }  // namespace
 
 Boundary Flight::to() const {
@@ -89,6 +104,7 @@ Boundary Flight::to() const {
 }
 
 postgres::WalEnd fly(const Course& c, std::promise<void> begun) {
+    const RollBack unless_committed{c.connection};
     c.writer.prepare(c.events, mode);
     if (c.before)
         write_beside(c, begun);

@@ -51,7 +51,7 @@ struct Course {
 };
 
 // Writes and commits. Throws what Writer does, Restart, postgres::Error, and what the flight before
-// has thrown; the transaction is open still then.
+// has thrown; nothing of it is there then, and nobody waits for it any more.
 postgres::WalEnd fly(const Course& course, std::promise<void> begun);
 
 }  // namespace cqrs::apply
