@@ -38,14 +38,14 @@ sub sent {
 }
 my $beside = q{application_name = 'cqrs apply shop 1'};
 sub wait_beside {
-    return Cqrs::wait_until('the second batch waits for the first', sub {
+    return Cqrs::wait_until('the second batch waits for the first, or has been refused', sub {
         return on_replica("SELECT count(*) FROM pg_stat_activity WHERE $beside AND (
-            wait_event IN ('advisory', 'transactionid') OR state = 'idle in transaction (aborted)')") eq '1';
+            wait_event IN ('advisory', 'transactionid') OR query = 'ROLLBACK')") eq '1';
     });
 }
 sub held { return on_replica("SELECT sequence FROM cqrs.position WHERE topic = 'shop'") }
 
-# hold_up(ROW): a session of somebody else's that has a row of the first batch.
+# hold_up(ROWS): a session of somebody else's that has rows of the first batch.
 my $holder;
 sub hold_up {
     my ($condition) = @_;
@@ -63,7 +63,7 @@ sub during {
     stop_apply();
     on_primary($_) foreach @$changes;
     sent();
-    hold_up('id = 1');
+    hold_up('id <= 2000');
     my $before = held();
     my $rows = Cqrs::digest($replica, 'item');
     start_apply();
