@@ -120,6 +120,15 @@ during([$first, q{UPDATE item SET price = 5 WHERE id > 2000 AND id < 4500}], sub
 $cqrs->wait_equal('r1', 'item');
 is(on_replica('SELECT count(*) FROM cqrs.incidents'), '0', 'nor did that');
 
+# Somebody puts up a fence meanwhile (as `verify` does): the second may not pass it, and a third waits for the second.
+during([$first, map { "UPDATE item SET price = price + $_ WHERE id > 2000 AND id < 4500" } 1 .. 3], sub {
+    on_replica(q{INSERT INTO cqrs.fence (topic, lsn, owner, expires_at) VALUES ('shop', '0/0', 'test', now() + interval '1 hour')});
+});
+ok(Cqrs::wait_until('the topic is held', sub { return on_replica(q{SELECT reached FROM cqrs.fence WHERE topic = 'shop'}) eq 't' }),
+    'a fence holds the topic');
+on_replica(q{DELETE FROM cqrs.fence WHERE topic = 'shop'});
+$cqrs->wait_equal('r1', 'item');
+
 # The first is refused: what is behind it is not there either, until it is mended.
 on_replica('ALTER TABLE item ADD CONSTRAINT cheap CHECK (price <> 900)');
 during([q{UPDATE item SET price = CASE WHEN id = 2 THEN 900 ELSE 706 END WHERE id <= 2000}, q{UPDATE item SET price = 707 WHERE id > 2000}]);

@@ -78,16 +78,21 @@ std::optional<std::size_t> Session::free_lane() {
                        [&](const Flight& f) { return f.lane == lane; }))
         ++lane;
     if (lane <= lanes_.size()) return lane;
-    if (no_more_lanes_) return std::nullopt;
+    const auto now = std::chrono::steady_clock::now();
+    if (now < no_lane_until_) return std::nullopt;
     try {
         lanes_.push_back(
             Lane::open(context_.settings.replica_database_url, topic_, lane, control_.stop));
     } catch (const Error& e) {
         if (control_.stop.requested()) throw;
-        spdlog::info("apply: {}: batches are written one after the other: {}", topic_, e.what());
-        no_more_lanes_ = true;
+        if (no_lane_ != e.what())
+            spdlog::info("apply: {}: batches are written one after the other: {}", topic_,
+                         e.what());
+        no_lane_ = e.what();
+        no_lane_until_ = now + std::chrono::seconds(10);
         return std::nullopt;
     }
+    no_lane_.clear();
     control_.add_postgres(lanes_.back()->connection());
     return lane;
 }
@@ -122,9 +127,7 @@ void Session::launch(Flight flight) {
                   flight.events,
                   {},
                   {}};
-    if (flights_.empty()) {
-        flight_wakeup_.drain();
-    } else {
+    if (!flights_.empty()) {
         const Flight& last = flights_.back();
         course.from.sequence = last.to().sequence;
         course.before = {last.number, last.begun, last.end};
@@ -138,13 +141,25 @@ void Session::launch(Flight flight) {
         .Increment();
     std::promise<void> begun;
     flight.begun = begun.get_future().share();
-    flight.end = std::async(std::launch::async, [this, course = std::move(course),
+    flight.end = std::async(std::launch::async, [landed = flight.landed, course = std::move(course),
                                                  begun = std::move(begun)]() mutable {
-                     const Signal at_the_end{flight_wakeup_};
-                     return fly(course, std::move(begun));
+                     const Signal at_the_end{*landed};
+                     // Goes with the thread's work, not with the future: the flight
+                     // before is part of it.
+                     const Course mine = std::move(course);
+                     return fly(mine, std::move(begun));
                  }).share();
     flights_.push_back(std::move(flight));
     written_ = complete_;
+}
+
+// Others want their connections, and the server's few origins.
+void Session::close_idle_lanes() {
+    constexpr auto patience = std::chrono::seconds(10);
+    if (lanes_.empty() || std::chrono::steady_clock::now() - lane_used_ < patience) return;
+    lanes_.clear();
+    control_.forget_postgres();
+    control_.add_postgres(*replica_);
 }
 
 postgres::Connection& Session::connection_of(std::size_t lane) {
@@ -167,6 +182,7 @@ void Session::end_flights() {
 // Waits for the first.
 void Session::end_flight() {
     const Flight& first = flights_.front();
+    if (first.lane > 0) lane_used_ = std::chrono::steady_clock::now();
     try {
         const postgres::WalEnd end = first.end.get();
         if (first.lazily)

@@ -76,6 +76,7 @@ void Session::idle() {
     const bool writing = !flights_.empty();
     if (!writing) {
         if (complete_ == 0) {
+            close_idle_lanes();
             watch_heartbeat();
             if (at_fence()) return hold();
         } else if (std::chrono::steady_clock::now() >= more_until_) {
@@ -90,13 +91,12 @@ void Session::idle() {
     pollfd fds[] = {{broker_->socket(), POLLIN, 0},
                     {control_.stop.fd(), POLLIN, 0},
                     {control_.fd(), POLLIN, 0},
-                    {flight_wakeup_.fd(), POLLIN, 0}};
+                    {writing ? flights_.front().landed->fd() : -1, POLLIN, 0}};
     constexpr int often = 100, seldom = 500;
     const int timeout = !writing && complete_ > 0 ? static_cast<int>(more_is_near.count())
                         : flushes_.waiting()      ? often
                                                   : seldom;
-    if (poll(fds, writing ? 4 : 3, timeout) == 0 && flushes_.waiting() && !writing &&
-        complete_ == 0)
+    if (poll(fds, 4, timeout) == 0 && flushes_.waiting() && !writing && complete_ == 0)
         watch_flushes();
 }
 

@@ -90,7 +90,8 @@ struct RollBack {
         try {
             if (connection.in_transaction()) connection.exec("ROLLBACK");
         } catch (const postgres::Error& e) {
-            spdlog::debug("apply: {}", e.what());  // the connection is lost, and with it all it held
+            spdlog::debug("apply: {}",
+                          e.what());  // the connection is lost, and with it all it held
             connection.close();
         }
     }

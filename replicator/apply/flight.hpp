@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <future>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -11,6 +12,7 @@
 #include "apply/key_set.hpp"
 #include "apply/lane.hpp"
 #include "apply/position.hpp"
+#include "wakeup.hpp"
 
 namespace cqrs::apply {
 
@@ -26,6 +28,7 @@ struct Flight {
     std::optional<KeySet> keys;      // made when a later flight asks
     std::shared_future<void> begun;  // it holds its number, or has failed
     std::shared_future<postgres::WalEnd> end;
+    std::shared_ptr<Wakeup> landed = std::make_shared<Wakeup>();  // signalled just before `end` is
 
     Boundary to() const;
     bool over() const { return end.wait_for(std::chrono::seconds(0)) == std::future_status::ready; }

@@ -93,7 +93,6 @@ void Session::load() {
     spool_lsn_ = 0;
     early_.reset();
     spool_connection_.reset();
-    no_more_lanes_ = false;
     if (const auto spooled = spooling_ ? last_spooled(*replica_, topic_) : std::nullopt)
         spool_lsn_ = spooled->lsn;
 }

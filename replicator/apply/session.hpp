@@ -24,7 +24,6 @@
 #include "apply/spool.hpp"
 #include "apply/writer.hpp"
 #include "broker/silence.hpp"
-#include "wakeup.hpp"
 
 namespace cqrs::apply {
 
@@ -103,6 +102,7 @@ class Session {
     std::optional<std::size_t> free_lane();
     std::vector<const Event*> bound_events(const Flight& flight);
     void launch(Flight flight);
+    void close_idle_lanes();
     postgres::Connection& connection_of(std::size_t lane);
     Writer& writer_of(std::size_t lane);
     bool flight_over() const;
@@ -204,8 +204,8 @@ class Session {
     // Batches on their way, in order. A flight's thread has the connection and the writer of its
     // lane for itself, and what its events point to. Last: they end before what they use does.
     std::vector<std::unique_ptr<Lane>> lanes_;  // beside replica_ and writer_
-    bool no_more_lanes_ = false;
-    Wakeup flight_wakeup_;
+    std::string no_lane_;                       // why there is none
+    std::chrono::steady_clock::time_point no_lane_until_, lane_used_;
     std::uint32_t flights_begun_ = 0;
     std::deque<Flight> flights_;
 };

@@ -106,10 +106,11 @@ constexpr const char* keys_sql = R"(
       AND k.n <= i.indnkeyatts
     ORDER BY i.indisreplident DESC, i.indisprimary DESC, i.indexrelid, k.n)";
 
-// Partitions may have indexes and triggers of their own.
+// Locks nothing (pg_partition_tree() would). Partitions may have indexes and triggers of their own.
 constexpr const char* independent_sql = R"(
-    WITH t AS (SELECT $1::oid AS oid UNION
-               SELECT relid::oid FROM pg_catalog.pg_partition_tree($1::oid))
+    WITH RECURSIVE t(oid) AS (
+        SELECT $1::oid UNION
+        SELECT i.inhrelid FROM pg_catalog.pg_inherits i JOIN t ON i.inhparent = t.oid)
     SELECT NOT EXISTS (SELECT FROM pg_catalog.pg_index i JOIN t ON i.indrelid = t.oid
                        WHERE i.indisunique OR i.indisexclusion
                        GROUP BY i.indrelid HAVING count(*) > 1)
