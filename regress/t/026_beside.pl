@@ -23,7 +23,8 @@ on_replica(q{SELECT cqrs.subscribe('shop.item', 'item')});
 my $relay = $cqrs->start_relay('--batch-bytes', '64kB');
 my $apply;
 # Two transactions make two batches: the first is as large as one has to be.
-sub start_apply { $apply = $cqrs->start_apply('r1', '--apply-batch', '2000', @_) }
+my @more;
+sub start_apply { $apply = $cqrs->start_apply('r1', '--apply-batch', '2000', @more) }
 sub stop_apply {
     $apply->signal('TERM');
     my $seconds = $apply->wait_end(10);
@@ -120,14 +121,26 @@ during([$first, q{UPDATE item SET price = 5 WHERE id > 2000 AND id < 4500}], sub
 $cqrs->wait_equal('r1', 'item');
 is(on_replica('SELECT count(*) FROM cqrs.incidents'), '0', 'nor did that');
 
-# Somebody puts up a fence meanwhile (as `verify` does): the second may not pass it, and a third waits for the second.
-during([$first, map { "UPDATE item SET price = price + $_ WHERE id > 2000 AND id < 4500" } 1 .. 3], sub {
-    on_replica(q{INSERT INTO cqrs.fence (topic, lsn, owner, expires_at) VALUES ('shop', '0/0', 'test', now() + interval '1 hour')});
-});
-ok(Cqrs::wait_until('the topic is held', sub { return on_replica(q{SELECT reached FROM cqrs.fence WHERE topic = 'shop'}) eq 't' }),
-    'a fence holds the topic');
-on_replica(q{DELETE FROM cqrs.fence WHERE topic = 'shop'});
-$cqrs->wait_equal('r1', 'item');
+# Three at once, each bound to the one before; then somebody puts up a fence meanwhile, as `verify` does: the second may
+# not pass it, and the third waits for the second.
+foreach my $jobs (3, 2) {
+    @more = ('--apply-jobs', $jobs);
+    during([$first, map { "UPDATE item SET price = price * 2 + $_ WHERE id > 2000 AND id < 4500" } 1 .. 3], sub {
+        if ($jobs == 3) {
+            ok(Cqrs::wait_until('a third waits too', sub {
+                return on_replica(q{SELECT count(*) FROM pg_stat_activity WHERE application_name = 'cqrs apply shop 2' AND wait_event = 'advisory'}) eq '1';
+            }), 'the third waits too');
+            return;
+        }
+        on_replica(q{INSERT INTO cqrs.fence (topic, lsn, owner, expires_at) VALUES ('shop', '0/0', 'test', now() + interval '1 hour')});
+    });
+    if ($jobs == 2) {
+        ok(Cqrs::wait_until('the topic is held', sub { return on_replica(q{SELECT reached FROM cqrs.fence WHERE topic = 'shop'}) eq 't' }),
+            'a fence holds the topic');
+        on_replica(q{DELETE FROM cqrs.fence WHERE topic = 'shop'});
+    }
+    $cqrs->wait_equal('r1', 'item');
+}
 
 # The first is refused: what is behind it is not there either, until it is mended.
 on_replica('ALTER TABLE item ADD CONSTRAINT cheap CHECK (price <> 900)');
