@@ -93,6 +93,7 @@ std::optional<std::size_t> Session::free_lane() {
         return std::nullopt;
     }
     no_lane_.clear();
+    spdlog::debug("apply: {}: writes over {} connections", topic_, lanes_.size() + 1);
     control_.add_postgres(lanes_.back()->connection());
     return lane;
 }
