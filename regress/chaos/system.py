@@ -125,9 +125,8 @@ class System:
         arguments = [part, "--listen", f"127.0.0.1:{port}" if port else "none"]
         if part == "apply":
             env["REPLICA_DATABASE_URL"] = self._url(links["apply-replica"].port, "parking_replica_db")
-            # Little memory, so that large transactions wait in the spool; small batches, so that there is soon
-            # one to be written beside another.
-            arguments += ["--name", REPLICA, "--memory", "4MB", "--prefetch", "32", "--apply-batch", "1024"]
+            # Little memory, so that large transactions wait in the spool.
+            arguments += ["--name", REPLICA, "--memory", "4MB", "--prefetch", "32"]
         self.servers("replicator", name or part, *arguments, env=env)
 
     def stop_replicator(self, name):
