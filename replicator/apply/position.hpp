@@ -49,7 +49,7 @@ std::vector<Subscription> load_subscriptions(postgres::Connection& connection,
 void prepare_advance(postgres::Connection& connection);
 bool advance(postgres::Connection& connection, const std::string& topic, const Position& from,
              const Boundary& to, bool keep_received, const std::string& handlers);  // without BEGIN
-void begin(postgres::Connection& connection, bool lazy);
+void begin(postgres::Connection& connection, bool lazy);  // where advance() comes last
 bool begin_advance(postgres::Connection& connection, const std::string& topic, const Position& from,
                    const Boundary& to, bool keep_received, const std::string& handlers, bool lazy);
 // The same as a step of transact(), which an ERROR ends instead.
