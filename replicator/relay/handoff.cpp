@@ -10,6 +10,7 @@ void Handoff::push(std::deque<Message>& messages) {
     for (const Message& message : messages) bytes += message.body.size();
     bytes_ += bytes;
     pending_ += messages.size();
+    pushed_ += messages.size();
     {
         const std::lock_guard lock(mutex_);
         for (Message& message : messages) items_.emplace_back(std::move(message));
@@ -65,6 +66,7 @@ void Handoff::reset() {
         confirmed_.reset();
         bytes_ -= bytes;
         pending_ -= messages;
+        released_ += messages;
     }
     publisher_.signal();
 }

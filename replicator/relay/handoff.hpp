@@ -33,9 +33,11 @@ class Handoff {
     void reset();
     void finish();
     bool full() const noexcept { return bytes_.load(std::memory_order_relaxed) >= limit_; }
-    // Messages not confirmed yet.
+    // Messages handed over since the start.
+    std::size_t pushed() const noexcept { return pushed_; }
+    // Those of them that are not confirmed yet.
     std::size_t pending() const noexcept { return pending_.load(std::memory_order_relaxed); }
-    // Messages confirmed or forgotten since the start: moves while the broker confirms.
+    // Those that are confirmed or forgotten: moves while the broker confirms.
     std::size_t released() const noexcept { return released_.load(std::memory_order_relaxed); }
     // Ask to be woken at the next progress; check the condition again after it, before waiting.
     void want_progress() noexcept { wanted_.store(true); }
@@ -58,6 +60,7 @@ class Handoff {
     std::deque<Item> items_;
     std::optional<Checkpoint> confirmed_;
     std::vector<HistoryState> history_states_;
+    std::size_t pushed_ = 0;  // the reader's
     std::atomic<std::size_t> bytes_{0}, pending_{0}, released_{0};
     std::atomic<bool> wanted_{false}, finished_{false};
     Wakeup reader_, publisher_;

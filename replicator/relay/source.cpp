@@ -17,11 +17,12 @@ using postgres::Remedy;
 
 namespace {
 
-// As many unconfirmed messages keep the broker busy: beyond, small ones wait and merge.
-constexpr std::size_t busy_messages = 16;
 // While there is always more to read, what is open goes out after so many frames.
 constexpr std::size_t patient_frames = 8;
 constexpr auto sql_limit = 30s;
+// Frames that come while small messages merge are left unread so long: each would wake us, and take
+// the processor from the walsender.
+constexpr auto inattention = 2ms;
 // At the end: so long for what is under way, but less once nothing moves any more.
 constexpr auto drain_limit = 500ms;
 constexpr auto drain_patience = 300ms;
@@ -64,6 +65,7 @@ void Source::begin() {
     announced_lsn_ = state_.lsn;
     status_due_ = true;
     frames_open_ = bytes_open_ = 0;
+    sent_open_ = 0;
     idle_ticks_ = 0;
     const auto now = Clock::now();
     next_tick_ = read_moved_ = confirm_moved_ = now;
@@ -183,22 +185,30 @@ void Source::notify_events() {
     notifier_.notify(std::move(notifications));
 }
 
-// A message goes out when there is nothing more to read and the broker has capacity; small ones
-// merge while it has not. No timer: low traffic is not held up, high traffic fills messages.
+// What went out before it was full is not confirmed yet. If so, its confirmation wakes us.
+bool Source::broker_is_busy() {
+    if (handoff_.released() >= sent_open_) return false;
+    handoff_.want_progress();
+    return handoff_.released() < sent_open_;
+}
+
+// A message goes out when there is nothing more to read and the one that went out before it was
+// full is confirmed; what comes meanwhile merges. No timer: low traffic is not held up, high traffic
+// fills messages, and no more of them are on their way than the broker has time for.
 void Source::maybe_flush(bool dry) {
     if (batcher_->empty() && safe_lsn_ == checkpoint_lsn_) return;
     if (bytes_open_ >= 4 * settings_.batch_bytes) return flush(false);
     if (!dry && frames_open_ < patient_frames) return;
-    if (handoff_.pending() >= busy_messages) {
-        handoff_.want_progress();
-        if (handoff_.pending() >= busy_messages) return;
-    }
-    flush(false);
+    if (!broker_is_busy()) flush(false);
 }
 
 void Source::flush(bool announce) {
     batcher_->flush(full_);
-    handoff_.push(full_);
+    if (!full_.empty()) {
+        handoff_.push(full_);
+        sent_open_ = handoff_.pushed();
+        sent_open_at_ = Clock::now();
+    }
     frames_open_ = bytes_open_ = 0;
     if (announce || Clock::now() - last_checkpoint_ >= settings_.heartbeat / 2)
         push_checkpoint(announce);
@@ -291,10 +301,13 @@ void Source::wait(Stream& stream, Statements& statements, bool dry) {
     const bool unsent = stream.flush();
     auto until = std::min(next_tick_, next_status_);
     if (safe_lsn_ > announced_lsn_) until = std::min(until, next_announcement(dry));
+    const auto attentive = sent_open_at_ + inattention;
+    const bool merging = dry && !held && Clock::now() < attentive && broker_is_busy();
+    if (merging) until = std::min(until, attentive);
     const auto left =
         std::chrono::duration_cast<std::chrono::milliseconds>(until - Clock::now()).count() + 1;
     const int timeout = dry || held ? static_cast<int>(std::max<std::int64_t>(left, 0)) : 0;
-    short events = held ? 0 : POLLIN;
+    short events = held || merging ? 0 : POLLIN;
     if (unsent) events |= POLLOUT;
     pollfd fds[] = {{stop_.fd(), POLLIN, 0},
                     {handoff_.reader().fd(), POLLIN, 0},

@@ -55,6 +55,7 @@ class Source {
     bool read(Stream& stream);
     void on_frame(std::string_view bytes);
     void notify_events();
+    bool broker_is_busy();
     void maybe_flush(bool dry);
     void flush(bool announce);
     void push_checkpoint(bool announce);
@@ -111,6 +112,9 @@ class Source {
     Lsn checkpoint_lsn_ = 0;  // of the last checkpoint handed over
     bool status_due_ = false;
     std::size_t frames_open_ = 0, bytes_open_ = 0;  // added since the last flush
+    // Of the handoff's count: the last message that went out before it was full, and when it did.
+    std::size_t sent_open_ = 0;
+    Clock::time_point sent_open_at_{};
     Clock::time_point next_tick_{}, next_status_{}, last_checkpoint_{};
     int idle_ticks_ = 0;
     // For health: when the stream and the broker moved last.
