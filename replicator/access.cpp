@@ -5,7 +5,6 @@
 
 #include <future>
 #include <string_view>
-#include <vector>
 
 #include "broker/connection.hpp"
 #include "postgres/connection.hpp"
@@ -29,39 +28,60 @@ bool refused(const broker::Error& e) {
 }
 
 template <class Failure, class Open>
-void look(const char* setting, Open&& open) {
+auto look(const char* setting, Open&& open) -> std::optional<decltype(open())> {
     try {
-        open();
+        return open();
     } catch (const Failure& e) {
         if (refused(e)) throw ConfigError(fmt::format("{}: {}", setting, e.what()));
         spdlog::debug("{}: {}", setting, e.what());  // whoever needs it says so
     }
+    return std::nullopt;
 }
 
-void look_at_database(const std::string& url, const char* setting, const Stop& stop) {
-    if (url.empty() || stop.requested()) return;
-    look<postgres::Error>(
-        setting, [&] { postgres::Connection::open(url, "cqrs-replicator", false, limit, &stop); });
+using Look = std::future<std::optional<postgres::Connection>>;
+
+Look look_at(const std::string& url, const char* setting, const char* name, const Stop& stop) {
+    return std::async(std::launch::async, [&stop, url, setting, name]() {
+        if (url.empty() || stop.requested()) return std::optional<postgres::Connection>();
+        return look<postgres::Error>(
+            setting, [&] { return postgres::Connection::open(url, name, false, limit, &stop); });
+    });
+}
+
+// Without the right to one, the relay says what is missing.
+Look open_walsender(const std::string& url, const Stop& stop) {
+    return std::async(std::launch::async, [&stop, url]() -> std::optional<postgres::Connection> {
+        try {
+            return postgres::Connection::open(url, "cqrs relay", true, limit, &stop);
+        } catch (const postgres::Error& e) {
+            spdlog::debug("relay: {}", e.what());
+            return std::nullopt;
+        }
+    });
 }
 
 }  // namespace
 
 // All at once: each costs a few round trips and a password's hash.
-void check_access(Command command, const Settings& settings, const Stop& stop) {
-    const auto database = [&](const std::string& url, const char* setting) {
-        return std::async(std::launch::async,
-                          [&stop, url, setting] { look_at_database(url, setting, stop); });
-    };
-    std::vector<std::future<void>> looks;
-    looks.push_back(database(settings.database_url, "--database-url (DATABASE_URL)"));
-    if (command != Command::relay)
-        looks.push_back(database(settings.replica_database_url,
-                                 "--replica-database-url (REPLICA_DATABASE_URL)"));
+Opened check_access(Command command, const Settings& settings, const Stop& stop) {
+    const bool relays = command != Command::apply, applies = command != Command::relay;
+    Look primary =
+        look_at(settings.database_url, "--database-url (DATABASE_URL)", "cqrs relay", stop);
+    Look walsender, replica;
+    if (relays) walsender = open_walsender(settings.database_url, stop);
+    if (applies)
+        replica = look_at(settings.replica_database_url,
+                          "--replica-database-url (REPLICA_DATABASE_URL)", "cqrs apply", stop);
     look<broker::Error>("--broker-url (RABBITMQ_BROKER_URL)", [&] {
-        broker::Connection::open(settings.broker_url, settings.broker_cacert, "cqrs-replicator",
-                                 limit);
+        return broker::Connection::open(settings.broker_url, settings.broker_cacert,
+                                        "cqrs-replicator", limit);
     });
-    for (auto& each : looks) each.get();
+    Opened opened;
+    opened.primary = primary.get();
+    if (!relays) opened.primary.reset();
+    if (relays) opened.walsender = walsender.get();
+    if (applies) opened.replica = replica.get();
+    return opened;
 }
 
 }  // namespace cqrs

@@ -3,12 +3,21 @@
 // setting. One that cannot be reached is not: servers start in any order.
 #pragma once
 
+#include <optional>
+
 #include "config.hpp"
+#include "postgres/connection.hpp"
 #include "stop.hpp"
 
 namespace cqrs {
 
+// What the look has opened, for whoever needs one first; none where it failed, or nobody does.
+struct Opened {
+    std::optional<postgres::Connection> primary, walsender;  // the relay's
+    std::optional<postgres::Connection> replica;             // the applier's
+};
+
 // Throws ConfigError, which names the setting.
-void check_access(Command command, const Settings& settings, const Stop& stop);
+Opened check_access(Command command, const Settings& settings, const Stop& stop);
 
 }  // namespace cqrs

@@ -115,16 +115,21 @@ int run_both(const Part& relay, const Part& apply, cqrs::Stop& stop) {
 int serve(const cqrs::Invocation& invocation, cqrs::Stop& stop) {
     using namespace cqrs;
     const Settings& settings = invocation.settings;
-    check_access(invocation.command, settings, stop);
+    Opened opened = check_access(invocation.command, settings, stop);
     Metrics metrics;
     Health health;
     // Bound before any part starts: a port in use is an error at once, not a service half there.
     AdminHttp http(settings, metrics, health);
-    const Part relay = [&] { return run_relay(settings, stop, metrics, health); };
+    const Part relay = [&] {
+        return run_relay(settings, stop, metrics, health, std::move(opened.primary),
+                         std::move(opened.walsender));
+    };
     const Part apply = [&] {
-        if (settings.init && !init_replica(settings, stop, metrics))
-            return stop.requested() ? 0 : 1;
-        return run_apply(settings, stop, metrics, health);
+        if (settings.init) {
+            opened.replica.reset();  // by then nobody knows whether it still is one
+            if (!init_replica(settings, stop, metrics)) return stop.requested() ? 0 : 1;
+        }
+        return run_apply(settings, stop, metrics, health, std::move(opened.replica));
     };
     switch (invocation.command) {
         case Command::relay:

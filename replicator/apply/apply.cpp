@@ -55,9 +55,11 @@ bool worth_waking(const Topic& known, const Topic& wanted_now) {
 
 class Supervisor {
   public:
-    Supervisor(const Settings& settings, Stop& stop, Metrics& metrics, Health& health)
+    Supervisor(const Settings& settings, Stop& stop, Metrics& metrics, Health& health,
+               std::optional<postgres::Connection> replica)
         : settings_(settings),
           stop_(stop),
+          opened_(std::move(replica)),
           health_(health),
           heartbeats_(settings),
           reports_(settings),
@@ -96,7 +98,10 @@ class Supervisor {
   private:
     template <typename Success>
     void supervise(Success success) {
-        auto connection = postgres::Connection::open(settings_.replica_database_url, "cqrs apply");
+        auto opened = std::exchange(opened_, {});
+        auto connection =
+            opened ? std::move(*opened)
+                   : postgres::Connection::open(settings_.replica_database_url, "cqrs apply");
         try {
             connection.query("SELECT cqrs.register_replica($1)", {settings_.replica});
         } catch (const postgres::Error& e) {
@@ -270,6 +275,7 @@ class Supervisor {
 
     const Settings& settings_;
     Stop& stop_;
+    std::optional<postgres::Connection> opened_;  // for the first time
     Health& health_;
     Heartbeats heartbeats_;
     Freshness freshness_;
@@ -289,8 +295,9 @@ class Supervisor {
 
 }  // namespace
 
-int run_apply(const Settings& settings, Stop& stop, Metrics& metrics, Health& health) {
-    return Supervisor(settings, stop, metrics, health).run();
+int run_apply(const Settings& settings, Stop& stop, Metrics& metrics, Health& health,
+              std::optional<postgres::Connection> replica) {
+    return Supervisor(settings, stop, metrics, health, std::move(replica)).run();
 }
 
 }  // namespace cqrs

@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
+#include <utility>
+
 #include "relay/handoff.hpp"
 #include "relay/notifier.hpp"
 #include "relay/publisher.hpp"
@@ -36,7 +38,9 @@ bool hopeless(const postgres::Error& e, const relay::Source& source) {
 
 }  // namespace
 
-int run_relay(const Settings& settings, Stop& stop, Metrics& metrics, Health& health) {
+int run_relay(const Settings& settings, Stop& stop, Metrics& metrics, Health& health,
+              std::optional<postgres::Connection> primary,
+              std::optional<postgres::Connection> walsender) {
     auto& reconnects =
         metrics.counter("cqrs_relay_reconnects_total", "Connections lost or refused, by peer",
                         {{"peer", "primary"}});
@@ -50,7 +54,7 @@ int run_relay(const Settings& settings, Stop& stop, Metrics& metrics, Health& he
     while (!stop.requested()) {
         const auto began = relay::Clock::now();
         try {
-            source.run();
+            source.run(std::exchange(primary, {}), std::exchange(walsender, {}));
         } catch (const relay::Misconfigured& e) {
             spdlog::critical("relay: {}", e.what());
             return 1;

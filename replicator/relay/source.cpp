@@ -193,8 +193,8 @@ bool Source::broker_is_busy() {
 }
 
 // A message goes out when there is nothing more to read and the one that went out before it was
-// full is confirmed; what comes meanwhile merges. No timer: low traffic is not held up, high traffic
-// fills messages, and no more of them are on their way than the broker has time for.
+// full is confirmed; what comes meanwhile merges. No timer: low traffic is not held up, high
+// traffic fills messages, and no more of them are on their way than the broker has time for.
 void Source::maybe_flush(bool dry) {
     if (batcher_->empty() && safe_lsn_ == checkpoint_lsn_) return;
     if (bytes_open_ >= 4 * settings_.batch_bytes) return flush(false);

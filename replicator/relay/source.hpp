@@ -33,8 +33,9 @@ class Source {
            Metrics& metrics, Health& health);
 
     // Until stop (returns) or a failure: postgres::Error, Misconfigured. Call it again after an
-    // Error; it starts over from relay_state.
-    void run();
+    // Error; it starts over from relay_state. Connections that are open already may be given.
+    void run(std::optional<postgres::Connection> sql,
+             std::optional<postgres::Connection> walsender);
 
     bool streamed() const noexcept { return streamed_; }
 

@@ -70,8 +70,11 @@ void Source::check_primary(postgres::Connection& sql) {
                          : "SELECT pg_logical_emit_message(false, 'cqrs.heartbeat', $1)";
 }
 
-void Source::run() {
-    auto sql = postgres::Connection::open(settings_.database_url, "cqrs relay", false, 10s, &stop_);
+void Source::run(std::optional<postgres::Connection> opened,
+                 std::optional<postgres::Connection> walsender) {
+    auto sql = opened ? std::move(*opened)
+                      : postgres::Connection::open(settings_.database_url, "cqrs relay", false, 10s,
+                                                   &stop_);
     sql.heed(stop_);
     // Not on: with synchronous_standby_names it would wait for a walsender that waits for us. Not
     // off: the slot could reach the disk before the row.
@@ -80,7 +83,10 @@ void Source::run() {
 
     std::optional<Stream> stream;
     try {
-        stream.emplace(settings_.database_url, stop_);
+        if (!walsender)
+            walsender =
+                postgres::Connection::open(settings_.database_url, "cqrs relay", true, 10s, &stop_);
+        stream.emplace(std::move(*walsender), stop_);
     } catch (const Error& e) {
         if (e.sqlstate() != "42501") throw;
         throw Misconfigured(std::string(e.what()) +

@@ -33,8 +33,8 @@ std::uint64_t postgres_now() {
 
 }  // namespace
 
-Stream::Stream(const std::string& conninfo, const Stop& stop)
-    : connection_(postgres::Connection::open(conninfo, "cqrs relay", true, 10s, &stop)) {
+Stream::Stream(postgres::Connection walsender, const Stop& stop)
+    : connection_(std::move(walsender)) {
     connection_.heed(stop);
 }
 

@@ -14,8 +14,8 @@ namespace cqrs::relay {
 
 class Stream {
   public:
-    // Connects to a walsender of the database; ends when stop is requested.
-    Stream(const std::string& conninfo, const Stop& stop);
+    // Of a walsender of the database; ends when stop is requested.
+    Stream(postgres::Connection walsender, const Stop& stop);
 
     postgres::Connection& connection() noexcept { return connection_; }
 
