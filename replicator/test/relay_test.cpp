@@ -143,6 +143,27 @@ TEST(RelayHandoff, BoundedByBytesUntilReleased) {
     EXPECT_EQ(poll(&p, 1, 0), 1);
 }
 
+// The reader waits for released() to come to what pushed() was: it must, whatever becomes of them.
+TEST(RelayHandoff, WhatWasPushedIsPendingOrReleased) {
+    Handoff handoff(100);
+    const auto push = [&](std::size_t count) {
+        std::deque<Message> messages(count);
+        handoff.push(messages);
+    };
+    push(3);
+    EXPECT_EQ(handoff.pushed(), 3u);
+    std::deque<Handoff::Item> taken;
+    handoff.take(taken);
+    handoff.release(1, 0);
+    EXPECT_EQ(handoff.released(), 1u);
+    push(2);  // never taken
+    handoff.reset();
+    EXPECT_EQ(handoff.released() + handoff.pending(), handoff.pushed());
+    handoff.release(2, 0);
+    EXPECT_EQ(handoff.released(), handoff.pushed());
+    EXPECT_EQ(handoff.pending(), 0u);
+}
+
 TEST(RelayHandoff, ResetForgetsAndSaysSo) {
     Handoff handoff(100);
     std::deque<Message> messages(1);
