@@ -20,8 +20,7 @@ bool Session::write_at_once(std::span<const Event* const> events, const Boundary
     try {
         auto rows = writer_->steps(events);
         if (!rows) return false;
-        std::vector<postgres::Step> steps{
-            advance_surely(topic_, position_, to, handlers_.version())};
+        std::vector<postgres::Step> steps{advance_surely(topic_, position_, to)};
         std::move(rows->begin(), rows->end(), std::back_inserter(steps));
         for (auto& step : notify_steps(events)) steps.push_back(std::move(step));
         const bool lazily = lazy();

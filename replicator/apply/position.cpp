@@ -63,24 +63,29 @@ std::vector<Subscription> load_subscriptions(Connection& connection, const std::
 }
 
 void prepare_advance(Connection& connection) {
-    const std::string sql =
-        "UPDATE cqrs.position SET sequence = $4, lsn = greatest(lsn, $5::pg_lsn), "
-        "committed_at = $6, applied_at = clock_timestamp(), "
-        "received = CASE WHEN $7 THEN received END, state = 'live', error = NULL "
-        "WHERE topic = $1 AND epoch = $2 AND sequence = $3 AND $8 = " +
-        std::string(handlers_version_sql) +
-        " AND NOT EXISTS (SELECT FROM cqrs.fence f WHERE f.topic = $1 AND "
-        "f.lsn < $5::pg_lsn AND f.expires_at > clock_timestamp())";
-    connection.prepare("cqrs_advance", sql);
-    connection.prepare("cqrs_advance_surely", sql::surely(sql));
+    const auto advance_where = [](const std::string& received, const std::string& handlers) {
+        return "UPDATE cqrs.position SET sequence = $4, lsn = greatest(lsn, $5::pg_lsn), "
+               "committed_at = $6, applied_at = clock_timestamp(), received = " +
+               received +
+               ", state = 'live', error = NULL "
+               "WHERE topic = $1 AND epoch = $2 AND sequence = $3 AND " +
+               handlers +
+               " AND NOT EXISTS (SELECT FROM cqrs.fence f WHERE f.topic = $1 AND "
+               "f.lsn < $5::pg_lsn AND f.expires_at > clock_timestamp())";
+    };
+    connection.prepare("cqrs_advance", advance_where("CASE WHEN $7 THEN received END",
+                                                     "$8 = " + std::string(handlers_version_sql)));
+    // Every small batch pays for it: what no such batch needs is left out.
+    connection.prepare("cqrs_advance_surely",
+                       sql::surely(advance_where(
+                           "NULL", "NOT EXISTS (SELECT FROM cqrs.handler WHERE topic = $1)")));
 }
 
-postgres::Step advance_surely(const std::string& topic, const Position& from, const Boundary& to,
-                              const std::string& handlers) {
+postgres::Step advance_surely(const std::string& topic, const Position& from, const Boundary& to) {
     const auto time = to.time.empty() ? std::nullopt : std::optional(to.time);
     return {"cqrs_advance_surely",
             {topic, text(*from.epoch), text(*from.sequence), text(to.sequence), format_lsn(to.lsn),
-             time, "false", handlers}};
+             time}};
 }
 
 namespace {

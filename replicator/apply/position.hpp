@@ -52,9 +52,8 @@ bool advance(postgres::Connection& connection, const std::string& topic, const P
 void begin(postgres::Connection& connection, bool lazy);  // where advance() comes last
 bool begin_advance(postgres::Connection& connection, const std::string& topic, const Position& from,
                    const Boundary& to, bool keep_received, const std::string& handlers, bool lazy);
-// The same as a step of transact(), which an ERROR ends instead.
-postgres::Step advance_surely(const std::string& topic, const Position& from, const Boundary& to,
-                              const std::string& handlers);
+// The same as a step of transact(), which an ERROR ends instead. For a topic without handlers.
+postgres::Step advance_surely(const std::string& topic, const Position& from, const Boundary& to);
 // Meets the stream: the events after `sequence` are those after the copy.
 bool anchor_position(postgres::Connection& connection, const std::string& topic,
                      const std::string& source, std::int64_t epoch, std::int64_t sequence);
