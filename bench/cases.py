@@ -46,7 +46,7 @@ def latency_case(rig, options):
 
 def latency_peak_case(rig, options):
     """At shares of what writers without a limit reach with both systems, the replica included."""
-    clients, seconds = 8, 20 if options.full else max(1, int(4 * options.scale))
+    clients, seconds = 8, 20 if options.full else max(1, int(3 * options.scale))
 
     def turns(pairs, rate):
         return in_turns(

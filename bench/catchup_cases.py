@@ -86,7 +86,8 @@ def change_case(name, kind, size, per_transaction, text):
 
 def replicas_case(number):
     def case(rig, options):
-        count = scaled(options, 150_000, 300_000)
+        # Fewer would measure how long that many appliers take to start.
+        count = scaled(options, 300_000, 1_000_000)
         text = f"to the last of {number} replicas: {count:,} inserts, 1,000 a transaction"
         workload = Insert(Shape(), count, 1000, text)
         return beside_native(rig, options, f"replicas-{number}", workload, number, lz4=number == 8)
