@@ -11,8 +11,10 @@ extern "C" {
 namespace cqrs {
 namespace {
 
-// Nearer to the end than this, frames do not wait for company.
+// Nearer to the end than this, frames do not wait for company; nor for longer than this: what is
+// there to read may be one large transaction, and no commit for a while.
 constexpr Lsn kNear = 128 * 1024;
+constexpr auto kPatience = std::chrono::milliseconds(3);
 constexpr std::int64_t kEpochs =
     static_cast<std::int64_t>(POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY;
 
@@ -77,6 +79,7 @@ void Output::write_frame(Topic& topic, bool more, Lsn safe_lsn) {
     topic.builder.encode(buffer_, more, safe_lsn, unix_now());
     topic.builder.clear();
     safe_lsn_ = safe_lsn;
+    written_ = Clock::now();
     send(buffer_);
 }
 
@@ -113,7 +116,7 @@ void Output::commit(Lsn lsn) {
     if (!am_walsender) full = true;
     // Reading the pointer takes a lock: only when the last answer does not do.
     if (!full && lsn + kNear > known_end_) known_end_ = readable_wal_end();
-    if (full || lsn + kNear > known_end_) write_frames(lsn);
+    if (full || lsn + kNear > known_end_ || Clock::now() - written_ > kPatience) write_frames(lsn);
 }
 
 // A commit without events, and nothing is held. At the very end of WAL that is said: somebody may

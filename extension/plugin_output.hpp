@@ -9,6 +9,7 @@ extern "C" {
 #include "replication/logical.h"
 }
 
+#include <chrono>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -50,6 +51,8 @@ class Output {
     void progress(Lsn lsn);
 
   private:
+    using Clock = std::chrono::steady_clock;
+
     void nothing(Lsn lsn);
     void write_text();
     void write_frame(Topic& topic, bool more, Lsn safe_lsn);
@@ -64,6 +67,7 @@ class Output {
     Lsn safe_lsn_;                 // of the last frame
     Lsn last_commit_;              // of the last complete transaction with events
     Lsn known_end_ = 0;            // WAL can be read at least so far
+    Clock::time_point written_{};  // when the last frame of events was
 };
 
 }  // namespace cqrs
