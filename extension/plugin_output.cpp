@@ -14,7 +14,7 @@ namespace {
 // Nearer to the end than this, frames do not wait for company; nor for longer than this: what is
 // there to read may be one large transaction, and no commit for a while.
 constexpr Lsn kNear = 128 * 1024;
-constexpr auto kPatience = std::chrono::milliseconds(3);
+constexpr auto kPatience = std::chrono::milliseconds(5);
 constexpr std::int64_t kEpochs =
     static_cast<std::int64_t>(POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY;
 
