@@ -65,8 +65,8 @@ Look open_walsender(const std::string& url, const Stop& stop) {
 // All at once: each costs a few round trips and a password's hash.
 Opened check_access(Command command, const Settings& settings, const Stop& stop) {
     const bool relays = command != Command::apply, applies = command != Command::relay;
-    Look primary =
-        look_at(settings.database_url, "--database-url (DATABASE_URL)", "cqrs relay", stop);
+    Look primary = look_at(settings.database_url, "--database-url (DATABASE_URL)",
+                           relays ? "cqrs relay" : "cqrs-replicator", stop);
     Look walsender, replica;
     if (relays) walsender = open_walsender(settings.database_url, stop);
     if (applies)
