@@ -53,5 +53,23 @@ ok($relay->running && $apply->running, 'both are still there');
 $primary->safe_psql('postgres', q{SELECT create_parking_slot('last')});
 $cqrs->wait_equal('r1', 'parking_slots');
 
+# Somebody who wants no copies by themselves is told what to do, and nothing is deleted.
+$apply->signal('TERM');
+$apply->wait_end(10);
+forget();
+$apply = $cqrs->start_apply('r1', '--no-auto-resync');
+ok(Cqrs::wait_until('the topic stops', sub {
+    return $replica->safe_psql('postgres', q{SELECT state FROM cqrs.position WHERE topic = 'parking'}) eq 'stopped';
+}), 'the topic stops');
+like($replica->safe_psql('postgres', q{SELECT error FROM cqrs.position WHERE topic = 'parking'}),
+    qr/queue cqrs\.r1\.parking is declared and does not answer.*rabbitmqctl delete_queue cqrs\.r1\.parking/, 'and says what to do');
+$cqrs->rabbitmqctl('delete_queue', 'cqrs.r1.parking');
+$apply->signal('TERM');
+$apply->wait_end(10);
+$apply = $cqrs->start_apply('r1');
+$primary->safe_psql('postgres', q{SELECT create_parking_slot('after it')});
+$cqrs->wait_equal('r1', 'parking_slots');
+ok($apply->running, 'after it was deleted it works again');
+
 $cqrs->finish;
 done_testing;

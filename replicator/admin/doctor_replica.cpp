@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include "admin/doctor_checks.hpp"
+#include "apply/replica.hpp"
 #include "event.hpp"
 
 namespace cqrs {
@@ -75,10 +76,12 @@ void check_origins(postgres::Connection& connection, std::size_t topics, Finding
     // All databases of the server share them.
     const auto others = static_cast<std::size_t>(
         connection
-            .exec("SELECT count(*) FROM pg_replication_origin WHERE roname NOT LIKE 'cqrs\\_' || "
-                  "(SELECT oid FROM pg_database WHERE datname = current_database()) || '\\_%' AND "
-                  "roname !~ "
-                  "'^cqrs_[0-9]+_[^.]+[.][0-9]+$'")
+            .exec(fmt::format(
+                "SELECT count(*) FROM pg_replication_origin WHERE roname NOT LIKE 'cqrs\\_' || "
+                "(SELECT oid FROM pg_database WHERE datname = current_database()) || '\\_%' AND "
+                "NOT "
+                "{}",
+                apply::is_lane_origin))
             .get_int(0, 0));
     findings.check(
         limit > topics + others,

@@ -82,7 +82,7 @@ void take_origin(Connection& connection, const std::string& name) {
 // Whoever has one in use keeps it.
 void drop_idle_lane_origins(Connection& connection) {
     const auto names = connection.exec(
-        "SELECT roname FROM pg_replication_origin WHERE roname ~ '^cqrs_[0-9]+_[^.]+[.][0-9]+$'");
+        fmt::format("SELECT roname FROM pg_replication_origin WHERE {}", is_lane_origin));
     for (int i = 0; i < names.rows(); ++i) {
         try {
             connection.query("SELECT pg_replication_origin_drop($1)", {names.get(i, 0)});

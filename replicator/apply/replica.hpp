@@ -20,6 +20,9 @@ bool try_lock_topic(postgres::Connection& connection, const std::string& topic);
 // replicas.
 std::string origin_name(postgres::Connection& connection, const std::string& topic);
 
+// What is true of a row of pg_replication_origin that is a lane's, of whatever database.
+inline constexpr const char* is_lane_origin = "roname ~ '^cqrs_[0-9]+_[^.]+[.][0-9]+$'";
+
 // Those of its lanes too. False: a session that had one has not ended yet. Without the right to
 // drop it stays, and says so.
 bool drop_origin(postgres::Connection& connection, const std::string& topic);
